@@ -1,0 +1,138 @@
+"""The seam between what every host shares and how a host keeps and moves events.
+
+A `Log` holds partitions of records and writes them in transactions; a `Membership` says which tasks are ours.
+Offsets are never dense: control markers and aborted records take some.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+TopicPartition = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Slab:
+    """Committed records of one partition, in offset order.
+
+    Attributes:
+        offsets: int64, ascending, with gaps.
+        appended_at: int64, microseconds since 1970 UTC, when the log took the record.
+        next_offset: where to read on; it is past the gaps that follow the last record.
+        origins: runs of (number of records, header): which commit wrote them.
+    """
+
+    topic: str
+    partition: int
+    offsets: NDArray[np.int64]
+    appended_at: NDArray[np.int64]
+    keys: list[bytes | None]
+    values: list[bytes | None]
+    next_offset: int
+    origins: list[tuple[int, str]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Proof of ownership at one moment: a commit with an old one is refused."""
+
+    group: str
+    generation: int
+
+
+class Transaction(Protocol):
+    """Records that become readable together or not at all."""
+
+    def append(
+        self,
+        topic: str,
+        partition: int,
+        keys: Sequence[bytes | None],
+        values: Sequence[bytes | None],
+        *,
+        origin: str = "",
+    ) -> None:
+        """Add records to a partition; ``origin`` goes into their header."""
+        ...
+
+    def flush(self) -> dict[TopicPartition, tuple[int, int]]:
+        """Wait until all is in the log; the offsets taken so far, half-open, by partition."""
+        ...
+
+    def commit(self, positions: Mapping[TopicPartition, int], fence: Fence | None = None) -> None:
+        """Make all readable, with the positions of the group.
+
+        Raises:
+            FencedError: another owner has taken over; the transaction is aborted.
+        """
+        ...
+
+    def abort(self) -> None:
+        """Drop all; the offsets stay taken."""
+        ...
+
+
+class Log(Protocol):
+    """Partitions of records."""
+
+    def create(self, topic: str, partitions: int) -> None:
+        """Create a topic; nothing where it exists with this count.
+
+        Raises:
+            WiringError: it exists with another partition count.
+        """
+        ...
+
+    def partitions(self, topic: str) -> int:
+        """A topic's partition count."""
+        ...
+
+    def uuid(self, topic: str) -> str:
+        """A topic's identity: another one after it was made anew."""
+        ...
+
+    def read(self, topic: str, partition: int, start: int, *, stop: int | None = None, limit: int = 50_000) -> Slab:
+        """Committed records from ``start``, before ``stop`` and before the last stable offset, at most ``limit``."""
+        ...
+
+    def start(self, topic: str, partition: int) -> int:
+        """The first offset that is still there."""
+        ...
+
+    def end(self, topic: str, partition: int, *, committed: bool = True) -> int:
+        """The offset after the last: of the stable part (last stable offset), or of all (high watermark)."""
+        ...
+
+    def offset_after(self, topic: str, partition: int, appended_at: int) -> int | None:
+        """The offset of the first record appended later than this; None where there is none yet."""
+        ...
+
+    def committed(self, group: str) -> dict[TopicPartition, int]:
+        """The positions that the group committed last."""
+        ...
+
+    def transaction(self, producer: str) -> Transaction:
+        """Begin. Fences the producer's namesake, whose open transaction is aborted."""
+        ...
+
+    def truncate(self, topic: str, partition: int, before: int) -> None:
+        """Forget the records before an offset."""
+        ...
+
+
+class Membership(Protocol):
+    """Which tasks are ours."""
+
+    def tasks(self) -> Sequence[tuple[str, int]]:
+        """(processor name, partition) of each task that is ours now."""
+        ...
+
+    def fence(self, processor: str) -> Fence:
+        """Proof of ownership for a commit that begins now."""
+        ...
