@@ -37,6 +37,11 @@ class Slab:
     def __len__(self) -> int:
         return len(self.values)
 
+    @property
+    def events(self) -> list[bytes]:
+        """The values of a topic of the hosts' own, which has no tombstones."""
+        return [value or b"" for value in self.values]
+
 
 @dataclass(frozen=True, slots=True)
 class Fence:

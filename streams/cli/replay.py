@@ -1,0 +1,41 @@
+"""``flexlog replay``: the recorded past, run again and compared to the byte."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option(
+    "--data", "folder", type=click.Path(path_type=Path, file_okay=False), required=True, help="A run's folder."
+)
+@click.option("--processor", "only", multiple=True, help="Only this processor (may be given again).")
+@click.option("--all-differences", is_flag=True, help="Go on after the first difference, with the other tasks.")
+def replay(folder: Path, only: tuple[str, ...], *, all_differences: bool) -> None:
+    """Run the recorded cuts of a run again and compare what comes out, byte for byte.
+
+    Prints the first difference by processor, partition, commit and field, and ends with 1 if there is one.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from streams.hosts.folder import Folder
+
+    console = Console(stderr=True)
+    with Folder(folder) as past:
+        total = past.count_commits()
+        columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as progress:
+            bar = progress.add_task("", total=total)
+            outcome = past.replay().run(
+                only=only or None,
+                stop_at_first=not all_differences,
+                on_progress=lambda done: progress.update(bar, completed=done),
+            )
+    for task, count in outcome.skipped.items():
+        click.echo(f"skipped {task}: {count} commits of a processor or version that is not installed", err=True)
+    for mismatch in outcome.mismatches:
+        click.echo(str(mismatch))
+    if outcome.mismatches:
+        raise SystemExit(1)
+    click.echo(f"{outcome.commits} commits replayed, {outcome.records} records: the same bytes")

@@ -1,0 +1,488 @@
+"""One database of history: it writes what the sink brings, and reads as of a cut."""
+
+import contextlib
+import hashlib
+import io
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+
+from streams.contracts import Contracts, Topic
+from streams.errors import HistoryError
+from streams.history import engine, tables
+from streams.history.reads import Ask
+from streams.history.shelf import BLOCK, Shelf
+
+#: What every session needs, of a server as well as in our process.
+_SETTINGS: dict[str, Any] = {
+    "async_insert": 0,  # an insert that returned must be seen by the next read
+    "max_partitions_per_insert_block": 0,  # a block may hold many months
+    "max_query_size": 64 << 20,  # a list of keys can be long
+    "output_format_arrow_string_as_string": 1,
+    "output_format_arrow_low_cardinality_as_dictionary": 0,
+}
+#: What people ask sees every row once and changes nothing.
+_PEOPLE: dict[str, Any] = {
+    "final": 1,
+    "do_not_merge_across_partitions_select_final": 1,  # doubles are always of one month
+    "output_format_arrow_string_as_string": 0,  # strings may be any bytes
+    "readonly": 2,
+}
+_HOLD_ROWS = 8_192
+_HOLD_BYTES = 16 << 20
+
+
+class History:
+    """One database on one clickhouse-connect client. Safe to use from several threads.
+
+    Rows that the sink brings may wait in memory until some thousands are together: `read` sees them at once, others
+    after the next insert, at the latest at `query`, `flush` or `close`. What was not yet inserted when a process is
+    killed is taken from the log again.
+
+    Args:
+        client: a clickhouse-connect client of the database.
+        contracts: the topics there are.
+        database: its name.
+        connect: makes a further client with these settings.
+        hold_rows: how many rows of a topic may wait for an insert, and stay in memory after it; 0 for none.
+        release: called last at `close`.
+        temporary: the database is dropped at `close`, so nothing needs to be inserted before.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        contracts: Contracts,
+        *,
+        database: str,
+        connect: Callable[..., Any],
+        hold_rows: int = 0,
+        release: Callable[[], None] | None = None,
+        temporary: bool = False,
+    ) -> None:
+        self.contracts = contracts
+        self._client = client
+        self._database = database
+        self._connect = connect
+        self._hold = hold_rows
+        self._release = release
+        self._temporary = temporary
+        self._people: Any = None
+        self._lock = threading.RLock()
+        self._shelves: dict[str, Shelf] = {}
+        self._tables: dict[str, str] = {}
+        try:
+            found = self._select(tables.comments_of(database))
+            self._tables.update(found.iter_rows() if found.width else ())
+        except BaseException:
+            self._shut()
+            raise
+
+    @classmethod
+    def embedded(cls, path: Path | None, contracts: Contracts, *, hold_rows: int = _HOLD_ROWS) -> Self:
+        """A history in this process, by chDB.
+
+        Args:
+            path: its folder, made where it is not there; None for a temporary one that is gone after `close`.
+            contracts: the topics there are.
+            hold_rows: as of the class.
+
+        Raises:
+            HistoryError: another process holds the folder, or this one has a history open in another folder.
+        """
+        lease = engine.acquire(path)
+        try:
+            client = lease.connect(**_SETTINGS)
+        except BaseException:
+            lease.release()
+            raise
+        return cls(
+            client,
+            contracts,
+            database=lease.database,
+            connect=lease.connect,
+            hold_rows=hold_rows,
+            release=lease.release,
+            temporary=lease.temporary,
+        )
+
+    @classmethod
+    def server(cls, contracts: Contracts, *, database: str = engine.DATABASE, **client_options: Any) -> Self:
+        """A history on a ClickHouse server, over HTTP.
+
+        Args:
+            contracts: the topics there are.
+            database: made where it is not there.
+            client_options: what `clickhouse_connect.get_client` takes (host, port, username, password, secure).
+
+        Raises:
+            HistoryError: the server cannot be reached.
+        """
+        import clickhouse_connect  # noqa: PLC0415  # heavy: only where a history is declared
+        from clickhouse_connect.driver.exceptions import ClickHouseError  # noqa: PLC0415
+
+        own = client_options.pop("settings", {})
+
+        def connect(**settings: Any) -> Any:
+            client = clickhouse_connect.get_client(
+                settings=own | settings, autogenerate_session_id=False, **client_options
+            )
+            client.database = database
+            return client
+
+        where = f"{client_options.get('host', 'localhost')}:{client_options.get('port', 8123)}"
+        try:
+            client = connect(**_SETTINGS)
+            client.command(f"CREATE DATABASE IF NOT EXISTS {tables.quoted(database)}", use_database=False)
+        except ClickHouseError as error:
+            raise HistoryError(f"history at {where}: {_one_line(error)}") from None
+        return cls(client, contracts, database=database, connect=connect)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Insert what waits and give everything back. Closing twice is fine."""
+        with self._lock:
+            if self._client is None:
+                return
+            try:
+                if not self._temporary:
+                    self.flush()
+            finally:
+                self._shut()
+
+    def _shut(self) -> None:
+        for client in (self._people, self._client):
+            if client is not None:
+                client.close()
+        self._people = self._client = None
+        if self._release is not None:
+            self._release()
+            self._release = None
+
+    # Tables.
+
+    def ensure(self, topic: Topic) -> None:
+        """Make the topic's table and views where they are not there; add what a newer contract has.
+
+        Raises:
+            HistoryError: the table contradicts the contract.
+        """
+        self._shelf(topic)
+
+    def _shelf(self, topic: Topic) -> Shelf:
+        with self._lock:
+            shelf = self._shelves.get(topic.name)
+            if shelf is None:
+                shelf = Shelf(topic)
+                clash = next((s.topic.name for s in self._shelves.values() if s.table == shelf.table), None)
+                if clash:
+                    raise HistoryError(f"topics {clash} and {topic.name} would share table {shelf.table}; rename one")
+                if shelf.table in self._tables:
+                    self._renew(topic)
+                    self._recall(shelf)
+                else:
+                    self._command(tables.create_table(topic))
+                    for statement in tables.create_views(topic):
+                        self._command(statement)
+                    self._tables[shelf.table] = tables.table_comment(topic)
+                self._shelves[topic.name] = shelf
+            return shelf
+
+    def _renew(self, topic: Topic) -> None:
+        """Bring a table that is there up to its contract."""
+        columns = self._select(tables.columns_of(self._database, tables.table_name(topic.name)))
+        found = self._select(tables.origin_of(self._database, tables.table_name(topic.name)))
+        statement = tables.alter_table(topic, dict(columns.iter_rows()), tables.constraints(found.item()))
+        if statement:
+            self._command(statement)
+            for view in tables.create_views(topic):
+                self._command(view)
+
+    def _recall(self, shelf: Shelf) -> None:
+        """Learn from the table up to where it holds the topic."""
+        for place, newest, low, high in self._select(tables.positions_of(shelf.topic)).iter_rows():
+            shelf.stored_to[place] = newest + 1
+            shelf.held[place] = newest // BLOCK * BLOCK
+            shelf.times[place] = (low, high)
+        undecodable = tables.UNDECODABLE in self._tables
+        if shelf.held or undecodable:
+            found = self._select(tables.offsets_of(shelf.topic, shelf.held, undecodable=undecodable))
+            for (place,), rows in found.group_by(found.columns[0], maintain_order=True):
+                offsets = rows.to_series(1).to_numpy()
+                offsets = offsets[offsets >= shelf.held.get(place, 0)]
+                if len(offsets):
+                    shelf.known[place] = offsets
+        shelf.uuid = tables.comment_uuid(self._tables[shelf.table])
+
+    # Writing.
+
+    def held(self, topic: Topic, partition: int) -> int:
+        """The next offset to write: everything before it is held.
+
+        After the history was opened this is the start of the last block it has rows of: a process that was killed
+        may have left that block with holes. What is there of it is not written twice.
+        """
+        return self._shelf(topic).held.get(partition, 0)
+
+    def check(self, topic: Topic, topic_uuid: str, ends: Mapping[int, int]) -> None:
+        """Make sure that this history belongs to a log.
+
+        Args:
+            topic: the topic.
+            topic_uuid: its identity in the log.
+            ends: the offset after the last one there, by partition.
+
+        Raises:
+            HistoryError: it holds another topic of that name, or more than the log has.
+        """
+        shelf = self._shelf(topic)
+        if shelf.uuid and shelf.uuid != topic_uuid:
+            raise HistoryError(
+                f"history: table {shelf.table} holds topic {topic.name} with UUID {shelf.uuid}, the log has "
+                f"{topic_uuid}: the topic was made anew; give the log a history of its own (another folder or database)"
+            )
+        for place, stored_to in shelf.stored_to.items():
+            if stored_to > ends.get(place, 0):
+                raise HistoryError(
+                    f"history: table {shelf.table} holds offsets up to {stored_to - 1} of partition {place}, the log "
+                    f"ends at {ends.get(place, 0)}: they do not belong together; use the log that it was made of"
+                )
+
+    def write(
+        self, topic: Topic, topic_uuid: str, upto: Mapping[int, int], frame: pl.DataFrame, undecodable: pl.DataFrame
+    ) -> int:
+        """Take all records before some offsets.
+
+        Args:
+            topic: the topic.
+            topic_uuid: its identity in the log.
+            upto: by partition, the offset before which all is in the two frames or was held already; from what is
+                held up to it must lie in one block.
+            frame: the topic's columns and `PLACE_DTYPES`, in offset order by partition.
+            undecodable: `UNDECODABLE_DTYPES`.
+
+        Returns:
+            How many rows of ``frame`` were not held before.
+
+        Raises:
+            HistoryError: the insert failed; nothing is lost, it is tried again at the next one.
+        """
+        with self._lock:
+            shelf = self._shelf(topic)
+            shelf.uuid = shelf.uuid or topic_uuid
+            if any(shelf.opens_block(place, end) for place, end in upto.items()):
+                self._flush(shelf)
+            new = shelf.take_known(_unheld(shelf, frame, "_partition", "_offset"), "_partition", "_offset")
+            bad = shelf.take_known(_unheld(shelf, undecodable, "partition", "offset"), "partition", "offset")
+            shelf.pending.add(new)
+            shelf.undecodable.add(bad)
+            shelf.passed(upto)
+            waiting = shelf.pending.count + shelf.undecodable.count
+            if waiting and (waiting >= self._hold or shelf.pending.size + shelf.undecodable.size >= _HOLD_BYTES):
+                self._flush(shelf)
+            return new.height
+
+    def flush(self) -> None:
+        """Insert all that waits."""
+        with self._lock:
+            for shelf in self._shelves.values():
+                self._flush(shelf)
+
+    def _flush(self, shelf: Shelf) -> None:
+        if not shelf.pending.count and not shelf.undecodable.count:
+            return
+        comment = tables.table_comment(shelf.topic, shelf.uuid)
+        if shelf.uuid and self._tables[shelf.table] != comment:
+            self._command(f"ALTER TABLE {tables.quoted(shelf.table)} MODIFY COMMENT {tables.text(comment)}")
+            self._tables[shelf.table] = comment
+        # First what is undecodable: rows in the topic's table then say that all before their block is in both.
+        if shelf.undecodable.count:
+            self._flush_undecodable(shelf)
+        if shelf.pending.count:
+            self._flush_rows(shelf, shelf.pending.frame())
+        keep = 2 * self._hold if shelf.pending.size + shelf.recent.size < _HOLD_BYTES else 0
+        shelf.inserted(keep=keep)
+
+    def _flush_undecodable(self, shelf: Shelf) -> None:
+        if tables.UNDECODABLE not in self._tables:
+            self._command(tables.create_undecodable())
+            self._tables[tables.UNDECODABLE] = ""
+        self._insert(tables.UNDECODABLE, shelf.undecodable.frame(), None)
+
+    def _flush_rows(self, shelf: Shelf, frame: pl.DataFrame) -> None:
+        """Insert rows: what is much of one partition by itself, the rest of all partitions together."""
+        partition, offset = frame.get_column("_partition").to_numpy(), frame.get_column("_offset").to_numpy()
+        rest = np.ones(frame.height, bool)
+        chunks = {}
+        for place in np.unique(partition).tolist():
+            mine = partition == place
+            chunk = f"{place}:{offset[mine].min()}-{offset[mine].max()}"
+            if mine.sum() < BLOCK // 2:
+                chunks[place] = chunk
+            else:  # alone its token is the one that another sink makes of the same block
+                rest &= ~mine
+                self._insert_rows(shelf, frame.filter(mine), {place: chunk})
+        if chunks:
+            self._insert_rows(shelf, frame if rest.all() else frame.filter(rest), chunks)
+
+    def _insert_rows(self, shelf: Shelf, frame: pl.DataFrame, chunks: Mapping[int, str]) -> None:
+        # A server that was killed may remember a token whose rows it lost. So the first insert after opening, and
+        # the one after a failure, are not deduplicated by it; reads drop the doubles.
+        sure = shelf.sure.issuperset(chunks)
+        shelf.sure.difference_update(chunks)
+        name = "/".join([shelf.uuid, shelf.topic.name, *chunks.values()])
+        self._insert(shelf.table, frame, hashlib.sha256(name.encode()).hexdigest() if sure else None)
+        shelf.sure.update(chunks)
+
+    # ClickHouse.
+
+    def _insert(self, table: str, frame: pl.DataFrame, token: str | None) -> None:
+        block = io.BytesIO()
+        frame.rechunk().write_ipc_stream(block, compat_level=pl.CompatLevel.oldest())
+        settings: dict[str, Any] = {"insert_deduplication_token": token} if token else {"insert_deduplicate": 0}
+        with self._clearly(f"insert into {table}"):
+            self._client.raw_insert(table, frame.columns, block.getvalue(), settings, "ArrowStream")
+
+    def _command(self, statement: str) -> None:
+        with self._clearly(statement.partition("(")[0].strip()):
+            self._client.command(statement)
+
+    def _select(self, sql: str) -> pl.DataFrame:
+        with self._clearly("query"):
+            data = self._client.raw_query(sql, fmt="ArrowStream")
+        return pl.read_ipc_stream(io.BytesIO(data)) if data else pl.DataFrame()
+
+    @contextlib.contextmanager
+    def _clearly(self, what: str) -> Iterator[None]:
+        if self._client is None:
+            raise HistoryError("this history is closed; open it again")
+        from clickhouse_connect.driver.exceptions import ClickHouseError  # noqa: PLC0415  # heavy
+
+        try:
+            yield
+        except ClickHouseError as error:
+            raise HistoryError(f"history: {what}: {_one_line(error)}") from None
+
+    # Reading.
+
+    def read(
+        self,
+        topic: Topic,
+        ends: Mapping[int, int],
+        *,
+        since: datetime,
+        until: datetime,
+        keys: Sequence[str] | None = None,
+        latest: bool = True,
+        as_of: datetime | None = None,
+    ) -> pl.DataFrame:
+        """Rows of a topic as of a cut.
+
+        Args:
+            topic: the topic.
+            ends: by partition, the offset before which rows count; partitions that are not named are not read.
+            since: the first value of the topic's ``time`` that counts.
+            until: the first that no longer does.
+            keys: only rows of these Kafka keys.
+            latest: only the newest (partition, offset) row of each identity.
+            as_of: only what was appended at this time or earlier.
+
+        Returns:
+            The topic's columns, ordered by identity (and, unless ``latest``, then by partition and offset). A row
+            that ClickHouse holds twice comes once.
+        """
+        shelf, ask = self._shelf(topic), Ask(ends, since, until, keys, as_of)
+        if ask.empty:
+            return topic.empty()
+        with self._lock:  # before the table is asked, or rows that are inserted meanwhile would be missed
+            waiting = [rows.frame() for rows in (shelf.recent, shelf.pending) if rows.count]
+            table = shelf.needs_table(ends, tables.micros(since), tables.micros(until))
+        parts = [self._read_table(shelf, ask)] if table else []
+        parts += [ask.matching(topic, rows, shelf.held) for rows in waiting]
+        parts = [part for part in parts if part.height]
+        if not parts:
+            return topic.empty()
+        found = parts[0] if len(parts) == 1 else pl.concat(parts)
+        found = found.sort([*topic.identity, "_partition", "_offset"])
+        once = list(topic.identity) if latest else ["_partition", "_offset"]
+        return found.unique(once, keep="last", maintain_order=True).select(list(topic.columns))
+
+    def _read_table(self, shelf: Shelf, ask: Ask) -> pl.DataFrame:
+        sql = ask.sql(shelf.topic)
+        if shelf.binary:
+            sql += " SETTINGS output_format_arrow_string_as_string = 0"
+        found = self._select(sql)
+        if not found.width:
+            return found
+        wrong = {name: shelf.dtypes[name] for name, dtype in found.schema.items() if dtype != shelf.dtypes[name]}
+        return found.cast(wrong) if wrong else found  # type: ignore[arg-type]
+
+    def query(self, sql: str) -> pl.DataFrame:
+        """What a query gives; it sees every row once and can change nothing.
+
+        Strings that are no UTF-8 stay bytes.
+
+        Raises:
+            HistoryError: what ClickHouse says of the query, in one line.
+        """
+        with self._lock, self._clearly("query"):
+            self.flush()
+            if self._people is None:
+                self._people = self._connect(**(_SETTINGS | _PEOPLE))
+            data = self._people.raw_query(sql.strip().rstrip(";"), fmt="ArrowStream")
+        if not data:
+            return pl.DataFrame()
+        try:
+            found = pl.read_ipc_stream(io.BytesIO(data))
+        except pl.exceptions.PolarsError:
+            raise HistoryError("query: leave FORMAT out; the result comes as a table") from None
+        return found.with_columns(_as_text(column) for column in found.iter_columns())
+
+
+def _unheld(shelf: Shelf, frame: pl.DataFrame, partition: str, offset: str) -> pl.DataFrame:
+    """The rows of a frame that no other sink has brought since they were read."""
+    if not frame.height:
+        return frame
+    places, offsets = frame.get_column(partition).to_numpy(), frame.get_column(offset).to_numpy()
+    late = np.zeros(frame.height, bool)
+    for place in np.unique(places).tolist():
+        late |= (places == place) & (offsets < shelf.held.get(place, 0))
+    return frame.filter(~late) if late.any() else frame
+
+
+def _as_text(column: pl.Series) -> pl.Series:
+    """A column with bytes as text, where it is text."""
+    text = _text_type(column.dtype)
+    if text == column.dtype:
+        return column
+    with contextlib.suppress(pl.exceptions.PolarsError):
+        return column.cast(text)
+    return column
+
+
+def _text_type(dtype: pl.DataType) -> pl.DataType:
+    if isinstance(dtype, pl.Binary):
+        return pl.String()
+    if isinstance(dtype, pl.List):
+        return pl.List(_text_type(dtype.inner))  # type: ignore[arg-type]
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({part.name: _text_type(part.dtype) for part in dtype.fields})  # type: ignore[arg-type]
+    return dtype
+
+
+def _one_line(error: Exception) -> str:
+    """What ClickHouse says, without stack, version and code number."""
+    said = " ".join(str(error).split())
+    for start in ("DB::Exception: ", "DB::NetException: "):
+        said = said.rpartition(start)[2]
+    return said.partition(" (version ")[0].partition(" Stack trace:")[0].strip()[:500]

@@ -1,0 +1,252 @@
+"""The embedded host: all processors and edges in one process, on a log in memory or in a folder.
+
+It is the default of a single user, the engine of the simulator and of the test driver. Frames, Avro bytes,
+changelogs and transactions are the ones a cluster would carry; the clock is simulated.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from streams.audit import commits
+from streams.contracts.codec import Codec
+from streams.contracts.topic import Topic
+from streams.errors import StreamsError
+from streams.hosts.board import Board, micros, moment, span
+from streams.hosts.conversations import EdgeTask
+from streams.hosts.engine import Shared
+from streams.hosts.log import Fence
+from streams.hosts.memory import MemoryLog
+from streams.hosts.registry import LogRegistry
+from streams.hosts.task import Limits, Task, changelog
+from streams.topology import COMMIT, RUNTIME, AnyProcessor, Topology
+
+if TYPE_CHECKING:
+    from streams.history import History, Sink
+
+_FORGET_MICROS = 3 * 86_400 * 1_000_000
+_CLOCK_EDGE = "clock"
+
+
+class LocalHost:
+    """Processors and edges in one process.
+
+    Args:
+        topology: what runs.
+        folder: where log and history are kept; None for memory (the history then lies in a temporary folder).
+        start: the simulated time at which a new log begins.
+        limits: how input is cut, and when a processor is stopped.
+        twice: run each handler twice and compare.
+        order: in which the processors are asked to step; the results do not depend on it.
+        absent: the watermark (microseconds) of a topic that nobody here writes.
+
+    Raises:
+        WiringError, HistoryError: it cannot start; the message says why.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        *,
+        start: datetime,
+        folder: Path | None = None,
+        limits: Limits | None = None,
+        twice: bool = False,
+        order: Sequence[str] | None = None,
+        absent: Callable[[Topic], int] | None = None,
+    ) -> None:
+        self.topology = topology
+        self.folder = folder
+        self.log = MemoryLog(folder / "log" if folder else None, clock=lambda: self._now)
+        self._now = max(micros(start), int(self.log.meta.get("now", 0)))
+        self.codec = Codec(LogRegistry(self.log))
+        self._limits = limits or Limits()
+        self._twice = twice
+        self._order = order
+        self._absent = absent
+        self._history: History | None = None
+        self._sink: Sink | None = None
+        self._create_topics()
+        self._declare_runtime()
+        self.board: Board
+        self.tasks: list[Task]
+        self.edges: list[EdgeTask]
+        self.restore()
+
+    # Life.
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close history and log; a folder can be opened again."""
+        self.log.remember("now", str(self._now))
+        if self._history is not None:
+            self._history.close()
+            self._history = self._sink = None
+        self.log.close()
+
+    @property
+    def now(self) -> datetime:
+        """The simulated time."""
+        return moment(self._now)
+
+    def restore(self) -> None:
+        """Make all tasks anew from what is committed, as a process does that was killed and started again."""
+        self.log.crash = None
+        self.log.abort_open()
+        shared = Shared(self.topology, self.log, self.codec, self.history, self.sink)
+        self.board = Board(self.topology, self.log, self.codec, self._absent)
+        self.board.refresh()
+        names = self._order or [spec.name for spec in self.topology.ordered]
+        specs = {spec.name: spec for spec in self.topology.processors}
+        self.tasks = []
+        for name in names:
+            spec = specs[name]
+            fence = self.log.join(spec.name)
+            self.tasks += [self._task(spec, p, shared, fence) for p in range(self.topology.tasks(spec))]
+        ordered = sorted(self.topology.edges, key=lambda edge: (edge.name == _CLOCK_EDGE, edge.name))
+        self.edges = [EdgeTask(edge, self.topology, self.log, self.codec) for edge in ordered]
+
+    def _task(self, spec: AnyProcessor, partition: int, shared: Shared, fence: Fence) -> Task:
+        task = Task(
+            spec,
+            partition,
+            shared,
+            self.board,
+            fingerprints=self._fingerprints[spec.name],
+            limits=self._limits,
+            twice=self._twice,
+        )
+        task.fence = fence
+        return task
+
+    def _create_topics(self) -> None:
+        for topic in self.topology.contracts.topics.values():
+            count = self.topology.count(topic)
+            self.log.create(topic.name, count)
+            self.log.create(self.topology.contracts.rejected(topic).name, count)
+        for spec in self.topology.processors:
+            self.log.create(changelog(spec), self.topology.tasks(spec))
+        for edge in self.topology.edges:
+            self.log.create(f"{edge.name}.v{edge.version}.changelog", 1)
+
+    def _declare_runtime(self) -> None:
+        """Say once what the fingerprints of the commits stand for."""
+        self._fingerprints: dict[str, dict[str, str]] = {}
+        values: dict[str, tuple[str, str]] = {}
+        environment = commits.environment()
+        for spec in self.topology.processors:
+            kinds = {"CODE": commits.code(spec), "CONFIG": commits.config(spec), "ENVIRONMENT": environment}
+            self._fingerprints[spec.name] = {kind: commits.fingerprint(held) for kind, held in kinds.items()}
+            for kind, held in kinds.items():
+                values[commits.fingerprint(held)] = (kind, commits.canonical(held))
+        fresh = {mark: held for mark, held in values.items() if self.log.meta.get(f"runtime/{mark}") is None}
+        if not fresh:
+            return
+        events = [
+            {"fingerprint": mark, "kind": kind, "values_json": text} for mark, (kind, text) in sorted(fresh.items())
+        ]
+        transaction = self.log.transaction("host")
+        encoded = self.codec.encode_events(self.topology.topic(RUNTIME), events)
+        transaction.append(RUNTIME, 0, [event["fingerprint"].encode() for event in events], encoded)
+        transaction.commit({})
+        self.log.meta.update({f"runtime/{mark}": "declared" for mark in fresh})
+        self.log.remember("start", self.now.isoformat())
+
+    # History.
+
+    def history(self) -> "History":
+        """The history, opened when it is first asked for."""
+        if self._history is None:
+            from streams.history import History, Sink  # noqa: PLC0415 -- an engine, started only where it is asked for
+
+            self._history = History.embedded(self.folder / "history" if self.folder else None, self.topology.contracts)
+            self._sink = Sink(self.log, self._history, self.codec)
+        return self._history
+
+    def sink(self, topic: Topic, ends: Mapping[int, int]) -> int:
+        """Bring a topic into the history up to these offsets; how many rows were new."""
+        self.history()
+        assert self._sink is not None
+        return self._sink.advance(topic, ends)
+
+    def fill_history(self, on_topic: Callable[[str], None] | None = None) -> None:
+        """Bring every topic into the history, as far as the log is stable."""
+        for topic in self.topology.contracts.topics.values():
+            if on_topic:
+                on_topic(topic.name)
+            count = self.log.partitions(topic.name)
+            self.sink(topic, {p: self.log.end(topic.name, p) for p in range(count)})
+
+    # Going on.
+
+    def run(self, until: datetime, on_progress: Callable[[datetime], None] | None = None) -> None:
+        """Let simulated time pass, edges act and processors follow, up to and with ``until``."""
+        self.settle()
+        end = micros(until)
+        while True:
+            wakes = [at for edge in self.edges if (at := edge.next_wake()) is not None]
+            if not wakes or min(wakes) > end:
+                break
+            self._now = max(self._now, min(wakes))
+            self.settle()
+            if on_progress:
+                on_progress(self.now)
+        self._now = max(self._now, end)
+
+    def settle(self) -> None:
+        """Let everybody act until nothing more happens at this time."""
+        for _ in range(1_000):
+            moved = False
+            for edge in self.edges:
+                moved |= edge.deliver(self._now)
+                moved |= edge.wake(self._now)
+            moved |= self.step()
+            if not moved:
+                return
+        raise StreamsError(f"the edges keep answering each other at {self.now}; see what they send")
+
+    def step(self) -> bool:
+        """Let the processors go as far as they can; whether any did anything."""
+        moved = False
+        while True:
+            self.board.refresh()
+            before = moved
+            again = False
+            for task in self.tasks:
+                while task.step():
+                    again = True
+                    self.board.refresh()
+            moved = before or again
+            if not again:
+                break
+        if moved and self.board.ticks:
+            self.board.forget(self.board.ticks[-1] - _FORGET_MICROS - self._longest_delay())
+        return moved
+
+    def _longest_delay(self) -> int:
+        return max((span(by) for spec in self.topology.processors for by in spec.delayed.values()), default=0)
+
+    def pass_time(self, until: datetime) -> None:
+        """Set the simulated clock forward without waking anybody."""
+        self._now = max(self._now, micros(until))
+
+    def commits(self) -> int:
+        """How many commits the log holds."""
+        return self._count(COMMIT)
+
+    def _count(self, topic: str) -> int:
+        total, at = 0, 0
+        while True:
+            slab = self.log.read(topic, 0, at)
+            if not len(slab):
+                return total
+            total, at = total + len(slab), slab.next_offset

@@ -1,0 +1,90 @@
+"""Whole topics as tables: the newest row of every identity, as of an offset."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from streams.contracts.codec import Codec
+from streams.contracts.topic import Topic
+from streams.hosts.log import Log
+from streams.hosts.rejects import Rejected, rejected_rows
+
+
+class TableView:
+    """One topic as a table. It goes forward cheaply; asked for an earlier state it starts again from the log.
+
+    Args:
+        keep: how long what is over stays: rows whose ``valid_to`` or ``period_end`` (else the topic's time)
+            lies longer than this before the tick; None keeps all.
+    """
+
+    def __init__(self, topic: Topic, log: Log, codec: Codec, keep: timedelta | None = None) -> None:
+        self.topic = topic
+        self._log = log
+        self._codec = codec
+        self._keep = keep
+        over = next((name for name in ("valid_to", "period_end") if name in topic.columns), topic.time)
+        self._over = pl.col(over)
+        self._bounds: tuple[int, ...] | None = None
+        self._held = topic.empty()
+        self._shown: pl.DataFrame | None = None
+        self._now: datetime | None = None
+        self._rejected: dict[tuple[int, int], Rejected] = {}
+
+    def as_of(self, bounds: tuple[int, ...], now: datetime) -> pl.DataFrame:
+        """The table's rows from before the bounds (one a partition), ordered by identity."""
+        if bounds != self._bounds:
+            self._move(bounds, now)
+        elif self._keep is not None and now != self._now:
+            self._shown = None
+        if self._shown is None:
+            self._now = now
+            self._shown = self._held
+            if self._keep is not None:
+                self._shown = self._held.filter(self._over.is_null() | (self._over >= now - self._keep))
+        return self._shown
+
+    def _move(self, bounds: tuple[int, ...], now: datetime) -> None:
+        start = self._bounds
+        if start is None or any(new < old for new, old in zip(bounds, start, strict=True)) or self._went_back(now):
+            start = (0,) * len(bounds)
+            self._held = self.topic.empty()
+        fresh = [
+            frame
+            for partition, (low, high) in enumerate(zip(start, bounds, strict=True))
+            for frame in self._read(partition, low, high)
+        ]
+        self._bounds = bounds
+        if not fresh:
+            if self._keep is not None:
+                self._shown = None
+            return
+        identity = list(self.topic.identity)
+        if self._keep is not None:  # what is over now stays over: time goes on
+            self._held = self._held.filter(self._over.is_null() | (self._over >= now - self._keep))
+        self._held = pl.concat([self._held, *fresh]).unique(identity, keep="last", maintain_order=True).sort(identity)
+        self._shown = None
+
+    def rejected(self, low: tuple[int, ...], high: tuple[int, ...]) -> Iterator[Rejected]:
+        """What could not be used between two states of the table."""
+        for (partition, offset), found in self._rejected.items():
+            if low[partition] <= offset < high[partition]:
+                yield found
+
+    def _went_back(self, now: datetime) -> bool:
+        return self._keep is not None and self._now is not None and now < self._now
+
+    def _read(self, partition: int, low: int, high: int) -> list[pl.DataFrame]:
+        frames = []
+        while low < high:
+            slab = self._log.read(self.topic.name, partition, low, stop=high)
+            if len(slab):
+                decoded = self._codec.decode(self.topic, slab.keys, slab.values)
+                frames.append(decoded.frame)
+                for found in rejected_rows(slab, decoded.rejected):
+                    self._rejected[found.partition, found.offset] = found
+            if slab.next_offset <= low:
+                break
+            low = slab.next_offset
+        return frames
