@@ -46,9 +46,10 @@ def test_firm_is_what_energy_can_hold() -> None:
 
 
 def test_steps_that_share_energy_hold_it_once_the_cheapest_first() -> None:
-    shared = {"limit_group": "a/UP"}
     offers = frame(
-        offer("a", 2000, 90, 3000, step=2, **shared), offer("a", 2000, 70, 3000, **shared), offer("b", 500, 90, 3000)
+        offer("a", 2000, 90, 3000, step=2, limit_group="a/UP"),
+        offer("a", 2000, 70, 3000, limit_group="a/UP"),
+        offer("b", 500, 90, 3000),
     )
     curve = merit_order(offers, hold_s=3600)
     assert curve.select("quantity_w", "firm_quantity_w").rows() == [(2000, 2000), (2500, 1500)]

@@ -17,7 +17,21 @@ from edges.chance import EPOCH, instant, seconds
 from edges.homes import faults
 from edges.homes.config import Config, Faults
 from edges.homes.faults import Answer
-from edges.homes.fleet import BATTERY, KINDS, LOAD, METER, PV, QUARTER_S, STEP_S, STEPS, Fleet, fleet, powers, readings
+from edges.homes.fleet import (
+    BATTERY,
+    KINDS,
+    LOAD,
+    METER,
+    PV,
+    QUARTER_S,
+    STEP_S,
+    STEPS,
+    Fleet,
+    fleet,
+    powers,
+    readings,
+    states,
+)
 from edges.homes.registry import Registration, registrations
 from streams import Conversation, Emit, Session
 from streams.columns import UTC_MICROS
@@ -260,7 +274,8 @@ def _quarter(quarter: Quarter) -> Iterator[Made]:
     power_w[:, BATTERY], power_w[:, LOAD], power_w[:, PV] = battery_w, load_w, pv_w
     power_w[:, METER] = load_w + pv_w + battery_w
     yield Emit(ReadingTaken, _sent(quarter, power_w, up))
-    yield Emit(StateReported, _states(quarter, up))
+    now = states(made, end_s, np.array(session.stored_wh))
+    yield Emit(StateReported, now if up.all() else now.filter(pl.Series(up)))
 
 
 def _asked(quarter: Quarter) -> tuple[Floats, NDArray[np.bool_]]:
@@ -349,7 +364,8 @@ def _sent(quarter: Quarter, power_w: Floats, up: NDArray[np.bool_]) -> pl.DataFr
         here = up[:, None, None]
         times = np.where(here & ~np.isin(fates, (faults.LATE, faults.DAY_LATE, faults.LOST)), 1, 0)
         times[here & (fates == faults.TWICE)] = 2
-        rows = rows[np.repeat(np.arange(rows.height), times.ravel())]
+        if (times != 1).any():
+            rows = rows[np.repeat(np.arange(rows.height), times.ravel())]
         _keep(quarter, power_w[:, BATTERY], up, fates)
     return pl.concat([_late(quarter, released), rows]) if released else rows
 
@@ -387,21 +403,7 @@ def _late(quarter: Quarter, released: list[Kept]) -> pl.DataFrame:
         ]
     late = pl.DataFrame(rows, schema=_LATE, orient="row").sort("row", maintain_order=True)
     columns = quarter.made.columns[late["row"] * STEPS]
-    return columns.with_columns(late["occurred_at"].cast(UTC_MICROS), late["power_w"])
-
-
-def _states(quarter: Quarter, up: NDArray[np.bool_]) -> pl.DataFrame:
-    stored_wh = np.array(quarter.session.stored_wh)
-    rows = quarter.made.columns[:: len(KINDS) * STEPS].select(
-        "site_id",
-        "resource_id",
-        actuator_id=pl.lit(""),
-        occurred_at=pl.lit(quarter.end_s * 1_000_000).cast(UTC_MICROS),
-        fill_level=pl.lit(pl.Series(stored_wh / quarter.made.batteries.capacity_wh)),
-        stored_wh=pl.lit(pl.Series(stored_wh)),
-        available=pl.lit(value=True),
-    )
-    return rows if up.all() else rows.filter(pl.Series(up))
+    return columns.hstack([late["occurred_at"].cast(UTC_MICROS), late["power_w"]])
 
 
 def _reported(made: Fleet, due: list[Report]) -> pl.DataFrame:

@@ -1,6 +1,7 @@
 """Which readings come late, twice or never, and which homes refuse, fall silent or deliver short: drawn, not stored."""
 
 from enum import StrEnum
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,15 +33,19 @@ class Answer(StrEnum):
 def connected(config: Config, at_s: int) -> NDArray[np.bool_]:
     """Return which homes have a connection at a time, shape (homes,): outages begin and end on quarter-hours."""
     up = np.ones(config.homes, np.bool_)
-    begins = config.faults.outage_share / _MEAN_OUTAGE
-    if begins <= 0:
-        return up
-    quarter = at_s - at_s % QUARTER_S
-    for ago in range(OUTAGE_QUARTERS):
-        chance = generator(config.seed, "outage", quarter - ago * QUARTER_S)
-        starts = chance.random(config.homes) < begins
-        up &= ~(starts & (chance.integers(1, OUTAGE_QUARTERS + 1, config.homes) > ago))
+    if config.faults.outage_share > 0:
+        quarter = at_s - at_s % QUARTER_S
+        for ago in range(OUTAGE_QUARTERS):
+            up &= _outages(config, quarter - ago * QUARTER_S) <= ago
     return up
+
+
+@lru_cache(maxsize=4 * OUTAGE_QUARTERS)
+def _outages(config: Config, quarter_s: int) -> NDArray[np.int64]:
+    """Draw how many quarter-hours the outages last that begin now; 0 where none begins."""
+    chance = generator(config.seed, "outage", quarter_s)
+    begins = chance.random(config.homes) < config.faults.outage_share / _MEAN_OUTAGE
+    return np.where(begins, chance.integers(1, OUTAGE_QUARTERS + 1, config.homes), 0)
 
 
 def fates(config: Config, end_s: int) -> NDArray[np.int64]:

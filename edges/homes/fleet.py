@@ -40,6 +40,7 @@ class Fleet:
         batteries: The batteries, with their owners' reserves.
         reserve: Fill level that each owner keeps.
         columns: The columns of a quarter-hour's readings that are always the same: 4 kinds x 3 steps a home.
+        battery_columns: The columns of the batteries' states that are always the same.
     """
 
     sites: tuple[str, ...]
@@ -52,6 +53,7 @@ class Fleet:
     batteries: Batteries
     reserve: Floats
     columns: pl.DataFrame
+    battery_columns: pl.DataFrame
 
     def __len__(self) -> int:
         return len(self.sites)
@@ -78,6 +80,7 @@ def fleet(config: Config) -> Fleet:
     reserve = chance.choice(np.array(config.reserves), count)
     storage = [source.batteries[home] for home in base]
     capacity_wh = np.array([one.capacity_wh for one in storage])
+    columns = _columns(sites)
     return Fleet(
         sites=sites,
         number={site: home for home, site in enumerate(sites)},
@@ -93,7 +96,10 @@ def fleet(config: Config) -> Fleet:
             efficiency=np.array([one.efficiency for one in storage]),
         ),
         reserve=reserve,
-        columns=_columns(sites),
+        columns=columns,
+        battery_columns=columns[:: len(KINDS) * STEPS].select(
+            "site_id", "resource_id", actuator_id=pl.lit(""), available=pl.lit(value=True)
+        ),
     )
 
 
@@ -176,6 +182,13 @@ def readings(made: Fleet, end_s: int, power_w: Floats) -> pl.DataFrame:
         end_s: End of the quarter-hour, in seconds since 1970.
         power_w: Power by home, kind and step, shape (homes, 4, 3).
     """
-    steps = [(end_s - QUARTER_S + STEP_S * (step + 1)) * 1_000_000 for step in range(STEPS)]
-    taken = pl.Series("occurred_at", np.tile(np.array(steps), len(made) * len(KINDS)))
-    return made.columns.with_columns(taken.cast(UTC_MICROS), pl.Series("power_w", power_w.ravel()))
+    steps = np.arange(end_s - QUARTER_S + STEP_S, end_s + 1, STEP_S) * 1_000_000
+    taken = pl.Series("occurred_at", np.tile(steps, len(made) * len(KINDS))).cast(UTC_MICROS)
+    return made.columns.hstack([taken, pl.Series("power_w", power_w.ravel())])
+
+
+def states(made: Fleet, end_s: int, stored_wh: Floats) -> pl.DataFrame:
+    """Return the states of all batteries at the end of a quarter-hour, in the order of their identity."""
+    at = pl.Series("occurred_at", np.full(len(made), end_s * 1_000_000)).cast(UTC_MICROS)
+    level = pl.Series("fill_level", stored_wh / made.batteries.capacity_wh)
+    return made.battery_columns.hstack([at, level, pl.Series("stored_wh", stored_wh)])

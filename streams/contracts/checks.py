@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from streams.contracts.topic import Field
+from streams.contracts.units import is_magnitude, is_ratio
 from streams.contracts.violation import FaultError
 
 _TOKEN = re.compile(
@@ -273,24 +274,6 @@ def _join(word: str, left: bool | None, right: bool | None) -> bool | None:
     return None if None in (left, right) else not decisive
 
 
-# What a name says about a number (CONTRACTS section 1, "Checks"). An adjustment or a rebound may be more than all.
-_FACTORS = {"adjustment_ratio", "rebound_ratio"}
-_RATIOS = {"coverage", "reliability"}
-_COUNTS = {
-    "revision", "samples", "resources", "lines", "records", "missed", "rejected", "days_used",
-    "method_version", "correction_no", "commit_no", "version", "partition", "offset",
-}  # fmt: skip
-
-
-def _is_magnitude(name: str) -> bool:
-    """Whether a number of this name is never negative: quantities, limits, durations, counts."""
-    if name in _COUNTS or name in ("step_w", "limit_w", "energy_limit_wh"):
-        return True
-    if name.endswith(("quantity_w", "_limit_w")):
-        return True
-    return name.endswith("_s") and "_per_" not in name
-
-
 def implied(fields: Sequence[Field], key: str) -> tuple[str, ...]:
     """The checks that hold everywhere, from the names of the fields."""
     by_name = {field.name: field for field in fields}
@@ -304,10 +287,10 @@ def implied(fields: Sequence[Field], key: str) -> tuple[str, ...]:
     for field in fields:
         if field.kind not in ("long", "double"):
             continue
-        if field.name in _RATIOS or (field.name.endswith("_ratio") and field.name not in _FACTORS):
+        if is_ratio(field.name):
             bounds = f"{field.name} >= 0 AND {field.name} <= 1"
             found.append(f"{field.name} IS NULL OR ({bounds})" if field.nullable else bounds)
-        elif _is_magnitude(field.name):
+        elif is_magnitude(field.name):
             found.append(_or_null(field, f"{field.name} >= 0"))
     if "currency" in by_name and by_name["currency"].kind == "string":
         found.append(_or_null(by_name["currency"], "currency <> ''"))

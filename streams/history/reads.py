@@ -1,9 +1,10 @@
-"""What a read asks for: once as SQL for the table, once as an expression for the rows in memory."""
+"""What a read asks for: once as SQL for the table, once as a filter of the rows in memory."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
 import polars as pl
 
 from streams.contracts import Topic
@@ -47,15 +48,17 @@ class Ask:
 
     def matching(self, topic: Topic, rows: pl.DataFrame, held: Mapping[int, int]) -> pl.DataFrame:
         """The same of rows in memory, all of which are before the offsets ``held``."""
-        time = pl.col(topic.time)
-        wanted = (time >= self.since) & (time < self.until)
+        at = rows.get_column(topic.time).to_physical().to_numpy()
+        wanted = (at >= tables.micros(self.since)) & (at < tables.micros(self.until))
         if any(end > self.ends.get(place, 0) for place, end in held.items()):
-            ends = self.ends.items()
-            wanted &= pl.any_horizontal(
-                (pl.col("_partition") == place) & (pl.col("_offset") < end) for place, end in ends
-            )
-        if self.keys is not None:
-            wanted &= pl.col(topic.key).is_in(list(self.keys))
+            places, offsets = rows.get_column("_partition").to_numpy(), rows.get_column("_offset").to_numpy()
+            within = np.zeros(rows.height, bool)
+            for place, end in self.ends.items():
+                within |= (places == place) & (offsets < end)
+            wanted &= within
         if self.as_of is not None:
-            wanted &= pl.col("_appended_at") <= self.as_of
-        return rows.filter(wanted).select(*topic.columns, "_partition", "_offset")
+            wanted &= rows.get_column("_appended_at").to_physical().to_numpy() <= tables.micros(self.as_of)
+        found = rows[np.flatnonzero(wanted)]
+        if self.keys is not None and found.height:
+            found = found.filter(found.get_column(topic.key).is_in(list(self.keys)))
+        return found.select([*topic.columns, "_partition", "_offset"])

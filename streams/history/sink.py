@@ -86,11 +86,13 @@ class Sink:
         appended = np.concatenate([slab.appended_at for slab in slabs])
         decoded = self._codec.decode(topic, keys, values)
         rows = decoded.rows
-        frame = decoded.frame.with_columns(
-            pl.Series("_partition", partition[rows]),
-            pl.Series("_offset", offset[rows]),
-            pl.Series("_appended_at", appended[rows]).cast(PLACE_DTYPES["_appended_at"]),
-            pl.Series("_schema_id", decoded.schema_ids.astype(np.uint32)),
+        frame = decoded.frame.hstack(
+            [
+                pl.Series("_partition", partition[rows]),
+                pl.Series("_offset", offset[rows]),
+                pl.Series("_appended_at", appended[rows]).cast(PLACE_DTYPES["_appended_at"]),
+                pl.Series("_schema_id", decoded.schema_ids.astype(np.uint32)),
+            ]
         )
         undecodable = pl.DataFrame(schema=UNDECODABLE_DTYPES)
         if decoded.rejected:

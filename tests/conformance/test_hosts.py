@@ -1,7 +1,7 @@
 """What every host must do, shown on the plant. A second host joins by another cluster in `CLUSTERS`."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plant import CONTRACTS, DAYS, HOURS, CounterRead, DayTotalled, FactorSet, Hour, HourSummed
+from tests.conformance.plant import CONTRACTS, DAYS, HOURS, CounterRead, DayTotalled, FactorSet, Hour, HourSummed
 
 from streams.errors import FencedError, RejectLimitError
 from streams.hosts.local import LocalHost
@@ -42,7 +42,7 @@ readings = st.lists(
 steps = st.lists(st.tuples(readings, st.sampled_from([None, 500_000, 2_000_000])), min_size=1, max_size=5)
 
 
-def play(driver: TopologyDriver, script: list[tuple[list[dict[str, Any]], int | None]]) -> None:
+def play(driver: TopologyDriver, script: Sequence[tuple[list[dict[str, Any]], int | None]]) -> None:
     for rows, factor in script:
         if factor is not None:
             driver.pipe(FactorSet, [{"factor_id": "f", "valid_from": driver.now, "factor_ppm": factor}])
