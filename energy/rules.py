@@ -16,6 +16,7 @@ Two rules of one id and scope never hold at once. `Rulebook` answers what holds 
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -123,7 +124,7 @@ def load(folder: Path = SHIPPED) -> list[Rule]:
         raise RuleError(f"{folder}: no rules files (*.yaml)")
     found = [(rule, file.name) for file in files for rule in parse(file.read_text(encoding="utf-8"), file.name)]
     found.sort(key=lambda pair: (pair[0].rule_id, pair[0].scope, pair[0].valid_from))
-    for (one, first), (two, second) in zip(found, found[1:], strict=False):
+    for (one, first), (two, second) in pairwise(found):
         same = (one.rule_id, one.scope) == (two.rule_id, two.scope)
         if same and (one.valid_to is None or two.valid_from < one.valid_to):
             raise RuleError(

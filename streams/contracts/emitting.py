@@ -259,11 +259,11 @@ class Writer:
             if frame.get_column(name).null_count():
                 raise self.error(f"{name} is null; a frame must be prepared before it is encoded")
         if not self.topic.vectorised:
-            return self._encode_rows(schema_id, frame)
+            return self.encode_rows(schema_id, frame)
         header = frame_header(schema_id)
         bits = np.full(frame.height, struct.unpack("<f", header[1:])[0], np.float32)
         if struct.pack("<f", bits[0]) != header[1:]:
-            return self._encode_rows(schema_id, frame)  # an id whose bytes are a NaN, which no float keeps
+            return self.encode_rows(schema_id, frame)  # an id whose bytes are a NaN, which no float keeps
         columns = [pa.array(np.zeros(frame.height, np.bool_)), pa.array(bits)]
         table = pa.RecordBatchReader.from_stream(frame.rechunk()).read_next_batch()
         for column, field in zip(table.columns, self._arrow.types[2:], strict=True):
@@ -288,7 +288,7 @@ class Writer:
     def _parsed_physical(self) -> Any:
         return fastavro.parse_schema(physical(dict(self.topic.schema)))
 
-    def _encode_rows(self, schema_id: int, frame: pl.DataFrame) -> Encoded:
+    def encode_rows(self, schema_id: int, frame: pl.DataFrame) -> Encoded:
         """The same by fastavro: for arrays and bytes."""
         plain = [
             frame.get_column(field.name).cast(physical_dtype(field)).to_list()

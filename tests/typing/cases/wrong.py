@@ -88,12 +88,6 @@ NO_CONFIG = Processor(
 )
 
 ReadingTaken(site_id="s", resource_id="r", commodity="ELECTRICITY", occurred_at=datetime.now(UTC), quality="MEASURED")
-ReadingTaken(
-    site_id=1, resource_id="r", commodity="ELECTRICITY", occurred_at=datetime.now(UTC), quality="MEASURED"
-)  # error: arg-type
-ReadingTaken(
-    site_id="s", resource_id="r", commodity="ELEKTRO", occurred_at=datetime.now(UTC), quality="MEASURED"
-)  # error: arg-type
-ReadingTaken(
-    site="s", resource_id="r", commodity="ELECTRICITY", occurred_at=datetime.now(UTC), quality="MEASURED"
-)  # error: call-arg
+ReadingTaken(site_id=1, resource_id="r", commodity="ELECTRICITY", occurred_at=datetime.now(UTC), quality="MEASURED")  # error: arg-type
+ReadingTaken(site_id="s", resource_id="r", commodity="ELEKTRO", occurred_at=datetime.now(UTC), quality="MEASURED")  # error: arg-type
+ReadingTaken(site="s", resource_id="r", commodity="ELECTRICITY", occurred_at=datetime.now(UTC), quality="MEASURED")  # error: call-arg
