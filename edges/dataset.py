@@ -8,7 +8,8 @@ The files do not say which hours their rows are; it follows from them:
 - *Day Type* runs from 1 (Monday) to 7 without a break, 1 August is a Monday and February has 28 days.
 - PV output shifts by an hour between rows 2327 and 2328 and back between rows 5351 and 5352. So the rows are wall
   clock, with daylight saving ending on 6 November and beginning on 12 March, as in the USA in 2016 and 2017 (15 U.S.C.
-  260a); 2022/23 alone has the same weekdays and dates again. *Daylight Savings Status* is always 0 and says nothing.
+  260a); of later years 2022/23 alone has the same weekdays and dates. *Daylight Savings Status* is always 0 and says
+  nothing.
 - The tariff changes at rows 1464 and 7296, and its peak has the hours 16 to 20: that is 1 October, 1 June and 16:00 to
   21:00 (seasons and peak of SCE's TOU-D-PRIME) if row 0, labelled hour 24 of 31 July, is the hour that begins on 1
   August at 00:00. A label names the beginning of its hour; row = 24 x days since 1 August + hour of the wall clock.
@@ -34,8 +35,8 @@ from numpy.typing import NDArray
 from streams.errors import StreamsError
 
 TIMEZONE = "America/Los_Angeles"
-FIRST_DAY = date(2016, 8, 1)
-"""The Monday that row 0 begins; any other Monday keeps the weekdays, 2022-08-01 all dates too."""
+FIRST_DAY = date(2022, 8, 1)
+"""The Monday that row 0 begins. The measured year was 2016/17; 2022/23 has its weekdays, dates and clock changes."""
 HOMES = 17
 DAYS = 365
 HOURS = DAYS * 24

@@ -26,6 +26,7 @@ import polars as pl
 
 from energy.time import UTC_MICROS, to_day_type, with_local
 
+Adjustment = Literal["NONE", "RATIO", "ADDITIVE"]
 EVENT = ("resource_id", "activation_id")
 
 
@@ -51,7 +52,7 @@ class HighXOfY:
     days_back: int = 45
     days_min: int = 1
     by_day_type: bool = True
-    adjustment: Literal["NONE", "RATIO", "ADDITIVE"] = "NONE"
+    adjustment: Adjustment = "NONE"
     cap: float = 0.2
     window_from_s: int = 4 * 3600
     window_to_s: int = 3600

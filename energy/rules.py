@@ -18,10 +18,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from energy.baseline import Adjustment, HighXOfY
+from energy.intervals import Gaps
 
 SHIPPED = Path(__file__).parent / "rules"
 V = TypeVar("V", int, float, str)
@@ -209,3 +212,30 @@ class Rulebook:
         if row.get(column) is None:
             raise RuleError(f"rule {rule_id} (scope {row['scope']!r}) has no {kind.__name__} value")
         return kind(row[column])
+
+
+def reading_gaps(book: Rulebook, at: datetime, scopes: Sequence[str] = ()) -> Gaps:
+    """Return how readings become a curve (rules ``readings.*``)."""
+    return Gaps(book.double("readings.continuous", at, scopes), book.double("readings.gap", at, scopes))
+
+
+def baseline_method(book: Rulebook, at: datetime, scopes: Sequence[str] = ()) -> HighXOfY:
+    """Return the settlement baseline of a product or market (rules ``baseline.*``).
+
+    Raises:
+        RuleError: A rule is missing, or names no kind of adjustment.
+    """
+    adjustment = book.text("baseline.adjustment", at, scopes)
+    if adjustment not in get_args(Adjustment):
+        raise RuleError(f"rule baseline.adjustment is {adjustment!r}; use one of {', '.join(get_args(Adjustment))}")
+    return HighXOfY(
+        x=book.long("baseline.x", at, scopes),
+        y=book.long("baseline.y", at, scopes),
+        days_back=book.long("baseline.days_back", at, scopes),
+        days_min=book.long("baseline.days_min", at, scopes),
+        by_day_type=bool(book.long("baseline.by_day_type", at, scopes)),
+        adjustment=cast("Adjustment", adjustment),
+        cap=book.double("baseline.adjustment_cap", at, scopes),
+        window_from_s=book.long("baseline.window_from", at, scopes),
+        window_to_s=book.long("baseline.window_to", at, scopes),
+    )

@@ -65,7 +65,7 @@ def test_zones_products_directions_and_periods_do_not_mix() -> None:
         {"zone": "NL"}, {"grid_node_id": "n1"}, {"product_id": "mfrr"}, {"direction": "DOWN"},
         {"period_start": datetime(2026, 2, 16, 12, 15, tzinfo=UTC)},
     ]  # fmt: skip
-    offers = frame(offer("a", 100, 70), *(offer("a", 100, 70, **other) for other in others))
+    offers = frame(offer("a", 100, 70), *(offer("a", 100, 70) | other for other in others))
     curve = merit_order(offers, hold_s=900)
     assert curve["cumulative_w"].to_list() == [100] * 6
     assert curve.equals(curve.sort(*MARKET, "step"))

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from edges.dataset import FIRST_DAY
 
-_START = datetime(2017, 4, 10, 7, tzinfo=UTC)  # a Monday, 00:00 in Los Angeles
+_START = datetime(2023, 4, 10, 7, tzinfo=UTC)  # a Monday, 00:00 in Los Angeles
 
 
 class Faults(BaseModel):

@@ -82,7 +82,7 @@ def answer(config: Config, home: int, activation: str) -> tuple[Answer, int]:
     shares = config.faults
     chance = generator(config.seed, f"answer {activation}")
     drawn = chance.random(config.homes)[home]
-    delay = 20 + 10 * int(chance.integers(0, 5, config.homes)[home])
+    delay = 20 + 10 * int(chance.integers(0, 4, config.homes)[home])
     for kind, share in (
         (Answer.REFUSE, shares.refuse_share),
         (Answer.SILENT, shares.silent_share),

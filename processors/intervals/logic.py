@@ -1,13 +1,17 @@
 """Readings folded into quarter-hours as they come; what came out of order is worked out again from history."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from energy.intervals import SUMS, Gaps, decide_quality, fold, merge, touched
-from energy.time import QUARTER, quarter_start, quarters_between
+from energy.rules import Rulebook
+from energy.time import QUARTER, QUARTER_US, UTC_MICROS, quarter_start, quarters_between
 from streams import Batch, Col, Context, Emit, Keyed, Reject
 from topics import IntervalMeasured, ReadingTaken, RulePublished
 
@@ -16,21 +20,24 @@ PLACE = (*RESOURCE, "period_start")
 EXTREMES = ("power_min_w", "power_max_w")
 STATED = ("energy_wh", *EXTREMES, "quality", "coverage", "samples")
 """What tells one statement of a quarter-hour from another."""
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+RULES = ("readings.continuous", "readings.gap", "readings.measured_min", "readings.coverage_min")
 METHOD = "time-weighted/1"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+APART = timedelta(hours=6)
+"""Quarter-hours further apart than this are read from the history one by one."""
 
 
 class Config(BaseModel):
-    """How long things are remembered, and what is believed of a reading.
+    """How long things are remembered.
 
     Attributes:
         keep: how long a quarter-hour that is over stays in the state, so that readings which come in order after an
             outage revise it without history.
         silent_after: a resource that has said nothing for so long is no longer stated as MISSING.
-        restate_every: when quarter-hours that were stated before a reading came out of order are worked out again.
+        restate_every: how often quarter-hours are worked out again that had been stated when a reading for them came
+            out of order.
         longest_s: a reading that is the mean of a longer time is refused.
-        ahead: a reading from further in the future than this when it was appended is refused: the device's clock is
-            wrong, and all that it says next would count as late.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -39,7 +46,6 @@ class Config(BaseModel):
     silent_after: timedelta = timedelta(days=1)
     restate_every: timedelta = timedelta(hours=6)
     longest_s: float = 3600.0
-    ahead: timedelta = timedelta(days=1)
 
 
 class Waiting(Keyed, key=("number",)):
@@ -108,16 +114,110 @@ class Touched(Keyed, key=PLACE):
     anew: Col[bool]
 
 
+@dataclass(frozen=True)
+class Version:
+    """The rules on readings from one of their dates to the next."""
+
+    gaps: Gaps
+    measured_min: float
+    coverage_min: float
+
+
+class Terms:
+    """The rules on readings over time.
+
+    Args:
+        published: the rules' rows; between two of their dates nothing changes.
+
+    Attributes:
+        widest: the longest lines that any version draws.
+    """
+
+    def __init__(self, published: pl.DataFrame) -> None:
+        book = Rulebook(published.to_dicts())
+        dates = sorted({*published["valid_from"], *published["valid_to"].drop_nulls()})
+        self._starts = np.array([(date - EPOCH) // timedelta(microseconds=1) for date in dates], np.int64)
+        self._versions = [_version(book, date) for date in dates]
+        held = [version.gaps for version in self._versions if version]
+        self.widest = Gaps(
+            max((gaps.continuous_s for gaps in held), default=0.0), max((g.gap_s for g in held), default=0.0)
+        )
+        self._holds = np.array([False, *(version is not None for version in self._versions)])
+
+    def __bool__(self) -> bool:
+        """Whether any version is complete."""
+        return bool(self._holds.any())
+
+    def _which(self, times: pl.Series) -> NDArray[np.int64]:
+        return np.searchsorted(self._starts, _micros(times), side="right")
+
+    def governs(self, times: pl.Series) -> bool:
+        """Whether there is a complete set of rules for all of these instants, as far as first and last tell."""
+        at = _micros(times)
+        first, last = np.searchsorted(self._starts, (at.min(), at.max()), side="right")
+        return bool(self._holds[first : last + 1].all())
+
+    def governed(self, times: pl.Series) -> NDArray[np.bool_]:
+        """Whether there is a complete set of rules for each instant."""
+        return self._holds[self._which(times)]
+
+    def runs(self, readings: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, Gaps]]:
+        """Readings in their order, as long as the same rules govern them."""
+        which = self._which(readings["occurred_at"])
+        edges = np.flatnonzero(which[1:] != which[:-1]) + 1
+        for start, end in zip([0, *edges], [*edges, len(which)], strict=True):
+            if end > start:
+                yield readings[start:end] if len(edges) else readings, self._at(which[start]).gaps
+
+    def split(self, rows: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, Version]]:
+        """Quarter-hours by the rules that govern them; where none does, those before."""
+        which = self._which(rows["period_start"])
+        for one in np.unique(which):
+            yield rows.filter(which == one) if (which != one).any() else rows, self._at(one)
+
+    def _at(self, which: np.int64) -> Version:
+        found = [version for version in self._versions[: max(int(which), 1)] if version]
+        return found[-1] if found else next(version for version in self._versions if version)
+
+
+def _micros(times: pl.Series) -> NDArray[np.int64]:
+    return times.to_numpy().view(np.int64)
+
+
+def _version(book: Rulebook, at: datetime) -> Version | None:
+    if any(book.find(rule, at) is None for rule in RULES):
+        return None
+    continuous, gap, measured_min, coverage_min = (book.double(rule, at) for rule in RULES)
+    return Version(Gaps(continuous, gap), measured_min, coverage_min)
+
+
+def reading_terms(table: pl.DataFrame) -> Terms | None:
+    """The rules on readings, None while there are none. Worked out once for a table that stays the same."""
+    global _last  # noqa: PLW0603  # remembers only what follows from the table
+    if _last is None or _last[0] is not table:
+        terms = Terms(table.filter(pl.col("rule_id").is_in(RULES) & (pl.col("scope") == "")))
+        _last = table, terms or None
+    return _last[1]
+
+
+_last: tuple[pl.DataFrame, Terms | None] | None = None
+
+
 def on_batch(ctx: Context[Config], batch: Batch[ReadingTaken]) -> Iterator[Reject]:
     """Fold the readings; what came out of order only marks the quarter-hours that it touches."""
     readings = batch[ReadingTaken]
-    yield from refused(readings, ctx.config)
-    readings = believable(readings, ctx.config)
     terms = reading_terms(ctx.table(RulePublished))
     if terms is None:
         ctx.state(Waiting).put(readings.with_columns(number="_offset"))
-    else:
-        take_in(ctx, readings, terms, ctx.watermark(ReadingTaken))
+        return
+    if not all_of_use(readings, ctx.config, terms):
+        bent, governed = too_long(readings, ctx.config), terms.governed(readings["occurred_at"])
+        reason = f"duration_s is longer than {ctx.config.longest_s:g} s; send the means of shorter times"
+        yield Reject(ReadingTaken, readings.filter(bent), reason)
+        reason = f"the rules {', '.join(RULES)} do not all hold at occurred_at; publish them"
+        yield Reject(ReadingTaken, readings.filter(~governed & ~bent), reason)
+        readings = readings.filter(governed & ~bent)
+    take_in(ctx, readings, terms, ctx.watermark(ReadingTaken))
 
 
 def on_tick(ctx: Context[Config]) -> Iterator[Emit[IntervalMeasured]]:
@@ -129,14 +229,14 @@ def on_tick(ctx: Context[Config]) -> Iterator[Emit[IntervalMeasured]]:
     before, until = ctx.watermark(ReadingTaken, previous=True), ctx.watermark(ReadingTaken)
     if len(ctx.state(Waiting)):
         waiting = ctx.state(Waiting).scan()
-        take_in(ctx, waiting, terms, before)
+        take_in(ctx, of_use(waiting, ctx.config, terms), terms, before)
         ctx.state(Waiting).delete(waiting)
     if len(ctx.state(Touched)):
         yield from state_again(ctx, terms, quarter_start(before), quarter_start(until))
     for start in quarters_between(quarter_start(before), quarter_start(until)):
         if len(rows := quarters_of(ctx, start)):
             yield Emit(IntervalMeasured, stated(rows, terms))
-    if begins(ctx, timedelta(hours=1)):
+    if begins(ctx, HOUR):
         forget(ctx, until)
 
 
@@ -145,30 +245,23 @@ def begins(ctx: Context[Config], every: timedelta) -> bool:
     return (ctx.now - EPOCH) // every > (ctx.since - EPOCH) // every
 
 
-# What is believed.
+def all_of_use(readings: pl.DataFrame, config: Config, terms: Terms) -> bool:
+    """Whether none of the readings is the mean of too long a time or of a time without rules."""
+    longest = readings["duration_s"].max()
+    short = longest is None or float(str(longest)) <= config.longest_s
+    return short and (not len(readings) or terms.governs(readings["occurred_at"]))
 
 
-def _believed(config: Config) -> tuple[pl.Expr, pl.Expr]:
-    too_long = (pl.col("duration_s") > config.longest_s).fill_null(value=False)
-    return too_long, pl.col("occurred_at") > pl.col("_appended_at") + config.ahead
+def too_long(readings: pl.DataFrame, config: Config) -> NDArray[np.bool_]:
+    """Whether each reading is the mean of a longer time than is taken."""
+    return (readings["duration_s"] > config.longest_s).fill_null(value=False).to_numpy()
 
 
-def refused(readings: pl.DataFrame, config: Config) -> Iterator[Reject]:
-    """The readings that are no use, with the reason."""
-    too_long, ahead = _believed(config)
-    found = readings.select(long=too_long.any(), ahead=ahead.any()).row(0)
-    if found[0]:
-        reason = f"duration_s is longer than {config.longest_s:g} s; send the means of shorter times"
-        yield Reject(ReadingTaken, readings.filter(too_long), reason)
-    if found[1]:
-        reason = f"occurred_at is more than {config.ahead} in the future; set the device's clock"
-        yield Reject(ReadingTaken, readings.filter(ahead & ~too_long), reason)
-
-
-def believable(readings: pl.DataFrame, config: Config) -> pl.DataFrame:
-    """The readings that are of use."""
-    too_long, ahead = _believed(config)
-    return readings.filter(~too_long & ~ahead)
+def of_use(readings: pl.DataFrame, config: Config, terms: Terms) -> pl.DataFrame:
+    """The readings that are taken."""
+    if all_of_use(readings, config, terms):
+        return readings
+    return readings.filter(terms.governed(readings["occurred_at"]) & ~too_long(readings, config))
 
 
 # Folding.
@@ -184,7 +277,7 @@ def take_in(ctx: Context[Config], readings: pl.DataFrame, terms: Terms, stated_u
         stated_until: the watermark of the tick before: quarter-hours that ended by then have been stated.
     """
     for run, gaps in terms.runs(readings):
-        known = ctx.state(Newest).get(run.select(RESOURCE).unique(maintain_order=True))
+        known = ctx.state(Newest).get(run[list(RESOURCE)].unique(maintain_order=True))
         if known["quality"].null_count():
             fresh = known.filter(pl.col("quality").is_null())
             first = run.join(fresh, on=RESOURCE, how="semi", maintain_order="left")
@@ -203,9 +296,13 @@ def take_in(ctx: Context[Config], readings: pl.DataFrame, terms: Terms, stated_u
 def add(ctx: Context[Config], quarters: pl.DataFrame, stated_until: datetime) -> None:
     """Add sums to the quarter-hours; those that have been stated are marked to be stated again."""
     state, over = ctx.state(Quarter), stated_until - QUARTER
-    merged = merge(state.get(quarters, suffix="_was"))
-    earliest = merged["period_start"].min()
+    known = state.get(quarters, suffix="_was")
+    earliest = quarters["period_start"].min()
     assert isinstance(earliest, datetime)
+    if earliest > over and known["revision_was"].null_count() == len(known):
+        state.put(quarters.hstack([_whole("revision", 0, len(quarters))]))
+        return
+    merged = merge(known)
     if earliest > over:
         state.put(merged.with_columns(revision=pl.col("revision_was").fill_null(0)))
         return
@@ -232,8 +329,9 @@ def mark(ctx: Context[Config], rows: pl.DataFrame) -> None:
 
 def quarters_of(ctx: Context[Config], start: datetime) -> pl.DataFrame:
     """A quarter-hour of all resources that speak, those that fell silent with empty sums."""
-    rows = ctx.state(Known).scan().with_columns(period_start=pl.lit(start, pl.Datetime("us", "UTC")))
-    rows = ctx.state(Quarter).get(rows)
+    known = ctx.state(Known).scan()
+    at = _whole("period_start", (start - EPOCH) // timedelta(microseconds=1), len(known)).cast(UTC_MICROS)
+    rows = ctx.state(Quarter).get(known.hstack([at]))
     if not rows["revision"].null_count():
         return rows
     heard = ctx.watermark(ReadingTaken) - ctx.config.silent_after
@@ -244,6 +342,10 @@ def quarters_of(ctx: Context[Config], start: datetime) -> pl.DataFrame:
     return pl.concat([rows.filter(pl.col("revision").is_not_null()), silent.select(rows.columns)])
 
 
+def _whole(name: str, value: int, count: int) -> pl.Series:
+    return pl.Series(name, np.full(count, value, np.int64))
+
+
 def _empty(rows: pl.DataFrame) -> pl.DataFrame:
     nothing = [pl.lit(0, pl.Int64).alias(name) for name in SUMS]
     return rows.with_columns(*nothing, *(pl.lit(None, pl.Float64).alias(name) for name in EXTREMES))
@@ -251,28 +353,21 @@ def _empty(rows: pl.DataFrame) -> pl.DataFrame:
 
 def stated(rows: pl.DataFrame, terms: Terms) -> pl.DataFrame:
     """Quarter-hours as events: energy and quality from the sums, by the rules of each one's time."""
-    parts = []
-    for part, measured_min, coverage_min in terms.qualities(rows):
-        decided = decide_quality(part, measured_min=measured_min, coverage_min=coverage_min)
-        parts.append(
-            decided.select(
-                *PLACE,
-                "revision",
-                "energy_wh",
-                *EXTREMES,
-                "quality",
-                "samples",
-                period_end=pl.col("period_start") + QUARTER,
-                coverage=pl.col("measured_us") / QUARTER_US,
-                method=pl.lit(METHOD),
-            )
-        )
+    parts = [_events(part, version) for part, version in terms.split(rows)]
     return parts[0] if len(parts) == 1 else pl.concat(parts)
 
 
-def state_again(
-    ctx: Context[Config], terms: Terms, first: datetime, end: datetime
-) -> Iterator[Emit[IntervalMeasured]]:
+def _events(rows: pl.DataFrame, version: Version) -> pl.DataFrame:
+    decided = decide_quality(rows, measured_min=version.measured_min, coverage_min=version.coverage_min)
+    more = [
+        pl.Series("period_end", _micros(rows["period_start"]) + QUARTER_US).cast(UTC_MICROS),
+        pl.Series("coverage", rows["measured_us"].to_numpy() / QUARTER_US),
+        pl.Series("method", [METHOD] * len(rows)),
+    ]
+    return decided[[*PLACE, "revision", "energy_wh", *EXTREMES, "quality", "samples"]].hstack(more)
+
+
+def state_again(ctx: Context[Config], terms: Terms, first: datetime, end: datetime) -> Iterator[Emit[IntervalMeasured]]:
     """State marked quarter-hours again, and put right those that are due for the first time.
 
     Args:
@@ -295,7 +390,7 @@ def state_again(
         ctx.state(Quarter).put(rows)
         yield Emit(IntervalMeasured, stated(rows, terms))
     for part in stretches(anew):
-        yield Emit(IntervalMeasured, put_right(ctx, part, terms, first))
+        yield from put_right(ctx, part, terms, first)
 
 
 def stretches(marks: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -305,7 +400,9 @@ def stretches(marks: pl.DataFrame) -> Iterator[pl.DataFrame]:
     yield from marks.with_columns(_stretch=apart).partition_by("_stretch", maintain_order=True, include_key=False)
 
 
-def put_right(ctx: Context[Config], marks: pl.DataFrame, terms: Terms, first: datetime) -> pl.DataFrame:
+def put_right(
+    ctx: Context[Config], marks: pl.DataFrame, terms: Terms, first: datetime
+) -> Iterator[Emit[IntervalMeasured]]:
     """Work quarter-hours out anew; what differs from what was stated, as events.
 
     What is due at this tick for the first time is only put right in the state. What the state does not know
@@ -321,10 +418,10 @@ def put_right(ctx: Context[Config], marks: pl.DataFrame, terms: Terms, first: da
     news = pl.when(known).then(due | ~same | pl.col("again")).otherwise(some)
     kept = rows.filter(news & ~forgotten).with_columns(revision=last)
     state.put(kept)
-    events = stated(kept.filter(~due), terms)
+    events = [stated(part, terms) for part in (kept.filter(~due),) if len(part)]
     if len(old := rows.filter(forgotten)):
-        events = pl.concat([events, compared(ctx, stated(old.with_columns(revision=pl.lit(0, pl.Int64)), terms))])
-    return events
+        events.append(compared(ctx, stated(old.with_columns(revision=pl.lit(0, pl.Int64)), terms)))
+    yield from (Emit(IntervalMeasured, frame) for frame in events)
 
 
 def worked_out(ctx: Context[Config], marks: pl.DataFrame, terms: Terms) -> pl.DataFrame:
@@ -336,7 +433,7 @@ def worked_out(ctx: Context[Config], marks: pl.DataFrame, terms: Terms) -> pl.Da
         ReadingTaken, since=first - reach, until=last + QUARTER + reach + QUARTER, keys=_sites(marks)
     )
     readings = readings.join(marks, on=RESOURCE, how="semi", maintain_order="left")
-    readings = believable(readings, ctx.config).sort("occurred_at", maintain_order=True)
+    readings = of_use(readings, ctx.config, terms).sort("occurred_at", maintain_order=True)
     parts, known = [], None
     for run, gaps in terms.runs(readings):
         made = fold(run, known, gaps, RESOURCE)
@@ -347,8 +444,8 @@ def worked_out(ctx: Context[Config], marks: pl.DataFrame, terms: Terms) -> pl.Da
     sums = parts[0]
     if len(parts) > 1:
         total = [pl.col(name).sum() for name in SUMS]
-        sums = pl.concat(parts).group_by(PLACE, maintain_order=True)
-        sums = sums.agg(*total, pl.col("power_min_w").min(), pl.col("power_max_w").max())
+        extremes = (pl.col("power_min_w").min(), pl.col("power_max_w").max())
+        sums = pl.concat(parts).group_by(PLACE, maintain_order=True).agg(*total, *extremes)
     found = marks.join(sums, on=PLACE, how="left", maintain_order="left")
     return found.with_columns(pl.col(name).fill_null(0) for name in SUMS)
 

@@ -134,6 +134,9 @@ class Codec:
                 return "UNKNOWN_SCHEMA", str(error)  # not kept: it may be registered later
             except WrongSchemaError as error:
                 found = ("WRONG_SCHEMA", str(error))
+            else:
+                if found.has_newer_symbols:
+                    self._guards[topic] = Guard(topic, symbols=True)
             self._readers[topic, header] = found
         return found
 
@@ -148,6 +151,8 @@ class Codec:
         Raises:
             RegistryAway: a schema cannot be fetched now; nothing was decoded.
         """
+        if len(keys) != len(values):
+            raise ValueError(f"{len(keys)} keys and {len(values)} values")
         if not values:
             return Decoded(topic.empty(), np.empty(0, np.int64), [], np.empty(0, np.int32))
         rejected: dict[int, Rejection] = {}

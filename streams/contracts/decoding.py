@@ -149,6 +149,12 @@ class Reader:
             elif writer.kind == "array" and writer.dtype != field.dtype:
                 raise WrongSchemaError(f"schema {schema_id} has {field.name} as an array of something else")
 
+    @property
+    def has_newer_symbols(self) -> bool:
+        """Whether an enum of the writer has symbols that the topic's does not."""
+        known = self.topic.by_name
+        return any(set(field.symbols) - set(known[field.name].symbols) for field in self.fields if field.name in known)
+
     def whole(self, values: Sequence[bytes | None], *, sure: bool = False) -> pl.DataFrame | None:
         """All values as a frame in one go, or None where anything at all is wrong with any of them.
 

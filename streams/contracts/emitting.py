@@ -24,7 +24,6 @@ from streams.errors import EmitError
 
 Rows = pl.DataFrame | Sequence[Record | Mapping[str, Any]]
 _MICRO = timedelta(microseconds=1)
-_EXACT = 1 << 53  # integers above are not all doubles
 _SLAB = 65_536  # rows encoded at once: what they need stays in the cache, a million at once takes twice as long
 _NOTHING = type(None)
 
@@ -140,12 +139,7 @@ class Writer:
         raise self.error(f"{field.name} has type {dtype}, the topic {field.dtype}{hint}")
 
     def _lossless(self, field: Field, before: pl.Series, after: pl.Series) -> pl.Series:
-        if before.dtype.is_integer() and after.dtype == pl.Float64():
-            lost = (before > _EXACT) | (before < -_EXACT)
-        elif isinstance(before.dtype, pl.Datetime):
-            lost = after.cast(before.dtype) != before
-        else:
-            lost = after.is_null() & before.is_not_null()
+        lost = after.cast(before.dtype, strict=False).ne_missing(before)
         if lost.any():
             at = int(lost.arg_max() or 0)
             raise self.error(f"{field.name}: {before[at]} of {before.dtype} does not fit into {field.dtype}")

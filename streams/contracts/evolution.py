@@ -12,7 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from streams.contracts.files import read_source
 from streams.contracts.schema import canonical, read_json
+from streams.contracts.violation import FaultError, Violation
+from streams.errors import ContractError
 
 _VERSION = re.compile(r"(?P<record>[A-Za-z0-9]+)\.v(?P<number>[1-9]\d*)\.avsc")
 Change = tuple[str, str]  # field, what is wrong
@@ -124,6 +127,44 @@ def _thawed(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
             yield part["name"], "has another default in {new} than in {old}; what was written would be read anew"
         elif part["name"] in before and part["name"] not in defaults and "default" in part:
             yield part["name"], "has a default in {new} and none in {old}; it cannot get one"
+
+
+def written(schema: Mapping[str, Any]) -> str:
+    """A schema as a released file has it: self-contained, a field a line."""
+    head = {key: value for key, value in schema.items() if key != "fields"}
+    lines = [f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}," for key, value in head.items()]
+    fields = ",\n".join(f"    {json.dumps(field, ensure_ascii=False)}" for field in schema["fields"])
+    return "\n".join(("{", *lines, '  "fields": [', fields, "  ]", "}", ""))
+
+
+def release(avro_dir: Path, topics_dir: Path) -> list[Path]:
+    """Write every schema that differs from its newest released version as the next one.
+
+    A released version is self-contained: a shared enum may grow without changing what was released.
+
+    Raises:
+        ContractError: a file cannot be used, or a schema and its released versions cannot read each other;
+            nothing is written then.
+    """
+    source = read_source(avro_dir, topics_dir)
+    refused = list(source.violations)
+    pending: dict[Path, str] = {}
+    for name, schema in source.schemas.items():
+        file = source.schema_file(name)
+        try:
+            versions = history(file, schema)
+            refused += [Violation(file, field, text) for field, text in incompatible(versions)]
+        except FaultError as fault:
+            refused.append(Violation(file.parent / "released", fault.field, fault.text))
+            continue
+        if versions[-1][0] == "now":
+            pending[file.parent / "released" / f"{file.stem}.v{len(versions)}.avsc"] = written(schema)
+    if refused:
+        raise ContractError("nothing is released:\n" + "\n".join(map(str, refused)))
+    for path, text in pending.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return list(pending)
 
 
 def history(schema_file: Path, current: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -202,10 +202,16 @@ def is_vectorised(fields: Iterable[Field]) -> bool:
     return all(field.kind not in ("bytes", "array") and len(field.symbols) <= 64 for field in fields)
 
 
+_AVRO = {"null", "boolean", "int", "long", "float", "double", "bytes", "string"}
+
+
 def canonical(node: Any) -> Any:
     """A schema without what changes no meaning (docs, aliases, order of keys), logical types and defaults kept.
 
     Named types are inlined everywhere, so that the place of a definition makes no difference.
+
+    Raises:
+        FaultError: a type is named that the schema does not define.
     """
     return _canonical(node, "", {})
 
@@ -215,6 +221,8 @@ def _canonical(node: Any, namespace: str, named: dict[str, Any]) -> Any:
         return [_canonical(part, namespace, named) for part in node]
     if isinstance(node, str):
         full = node if "." in node else f"{namespace}.{node}"
+        if full not in named and node not in _AVRO:
+            raise FaultError("", f"names {node}, which it does not define")
         return named.get(full, node)
     kept = {key: node[key] for key in ("logicalType", "symbols", "default") if key in node}
     kind = node["type"]

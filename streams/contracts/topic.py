@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import fastavro.schema
 import polars as pl
 
 if TYPE_CHECKING:
@@ -91,6 +90,8 @@ class Topic:
     @cached_property
     def fingerprint(self) -> bytes:
         """SHA-256 of the schema's parsing canonical form (Avro specification)."""
+        import fastavro.schema  # noqa: PLC0415  # the command line imports topics only to list its commands
+
         form: str = fastavro.schema.to_parsing_canonical_form(dict(self.schema))
         return hashlib.sha256(form.encode()).digest()
 

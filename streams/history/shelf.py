@@ -72,6 +72,7 @@ class Shelf:
         pending: rows that are not yet inserted.
         recent: the rows inserted last.
         uuid: of the topic whose offsets these are; empty where nothing says.
+        made: whether the table is there.
     """
 
     topic: Topic
@@ -84,6 +85,7 @@ class Shelf:
     undecodable: Rows = field(default_factory=Rows)
     recent: Rows = field(default_factory=Rows)
     uuid: str = ""
+    made: bool = False
 
     def __post_init__(self) -> None:
         self.table = table_name(self.topic.name)

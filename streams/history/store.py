@@ -1,10 +1,8 @@
 """One database of history: it writes what the sink brings, and reads as of a cut."""
 
-import contextlib
 import hashlib
-import io
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -16,23 +14,9 @@ from streams.contracts import Contracts, Topic
 from streams.errors import HistoryError
 from streams.history import engine, tables
 from streams.history.reads import Ask
+from streams.history.session import Session
 from streams.history.shelf import BLOCK, Shelf
 
-#: What every session needs, of a server as well as in our process.
-_SETTINGS: dict[str, Any] = {
-    "async_insert": 0,  # an insert that returned must be seen by the next read
-    "max_partitions_per_insert_block": 0,  # a block may hold many months
-    "max_query_size": 64 << 20,  # a list of keys can be long
-    "output_format_arrow_string_as_string": 1,
-    "output_format_arrow_low_cardinality_as_dictionary": 0,
-}
-#: What people ask sees every row once and changes nothing.
-_PEOPLE: dict[str, Any] = {
-    "final": 1,
-    "do_not_merge_across_partitions_select_final": 1,  # doubles are always of one month
-    "output_format_arrow_string_as_string": 0,  # strings may be any bytes
-    "readonly": 2,
-}
 _HOLD_ROWS = 8_192
 _HOLD_BYTES = 16 << 20
 
@@ -45,43 +29,26 @@ class History:
     killed is taken from the log again.
 
     Args:
-        client: a clickhouse-connect client of the database.
+        session: its database.
         contracts: the topics there are.
-        database: its name.
-        connect: makes a further client with these settings.
         hold_rows: how many rows of a topic may wait for an insert, and stay in memory after it; 0 for none.
-        release: called last at `close`.
-        temporary: the database is dropped at `close`, so nothing needs to be inserted before.
+        temporary: all is gone after `close`; tables are made only when something is to be inserted or queried.
     """
 
-    def __init__(
-        self,
-        client: Any,
-        contracts: Contracts,
-        *,
-        database: str,
-        connect: Callable[..., Any],
-        hold_rows: int = 0,
-        release: Callable[[], None] | None = None,
-        temporary: bool = False,
-    ) -> None:
+    def __init__(self, session: Session, contracts: Contracts, *, hold_rows: int = 0, temporary: bool = False) -> None:
         self.contracts = contracts
-        self._client = client
-        self._database = database
-        self._connect = connect
+        self._session = session
         self._hold = hold_rows
-        self._release = release
         self._temporary = temporary
-        self._people: Any = None
+        self._closed = False
         self._lock = threading.RLock()
         self._shelves: dict[str, Shelf] = {}
-        self._tables: dict[str, str] = {}
-        try:
-            found = self._select(tables.comments_of(database))
-            self._tables.update(found.iter_rows() if found.width else ())
-        except BaseException:
-            self._shut()
-            raise
+        if not temporary:
+            try:
+                session.open()
+            except BaseException:
+                session.close()
+                raise
 
     @classmethod
     def embedded(cls, path: Path | None, contracts: Contracts, *, hold_rows: int = _HOLD_ROWS) -> Self:
@@ -95,21 +62,8 @@ class History:
         Raises:
             HistoryError: another process holds the folder, or this one has a history open in another folder.
         """
-        lease = engine.acquire(path)
-        try:
-            client = lease.connect(**_SETTINGS)
-        except BaseException:
-            lease.release()
-            raise
-        return cls(
-            client,
-            contracts,
-            database=lease.database,
-            connect=lease.connect,
-            hold_rows=hold_rows,
-            release=lease.release,
-            temporary=lease.temporary,
-        )
+        session = Session.temporary() if path is None else Session.folder(path)
+        return cls(session, contracts, hold_rows=hold_rows, temporary=path is None)
 
     @classmethod
     def server(cls, contracts: Contracts, *, database: str = engine.DATABASE, **client_options: Any) -> Self:
@@ -123,25 +77,7 @@ class History:
         Raises:
             HistoryError: the server cannot be reached.
         """
-        import clickhouse_connect  # noqa: PLC0415  # heavy: only where a history is declared
-        from clickhouse_connect.driver.exceptions import ClickHouseError  # noqa: PLC0415
-
-        own = client_options.pop("settings", {})
-
-        def connect(**settings: Any) -> Any:
-            client = clickhouse_connect.get_client(
-                settings=own | settings, autogenerate_session_id=False, **client_options
-            )
-            client.database = database
-            return client
-
-        where = f"{client_options.get('host', 'localhost')}:{client_options.get('port', 8123)}"
-        try:
-            client = connect(**_SETTINGS)
-            client.command(f"CREATE DATABASE IF NOT EXISTS {tables.quoted(database)}", use_database=False)
-        except ClickHouseError as error:
-            raise HistoryError(f"history at {where}: {_one_line(error)}") from None
-        return cls(client, contracts, database=database, connect=connect)
+        return cls(Session.server(database, client_options), contracts)
 
     def __enter__(self) -> Self:
         return self
@@ -152,22 +88,14 @@ class History:
     def close(self) -> None:
         """Insert what waits and give everything back. Closing twice is fine."""
         with self._lock:
-            if self._client is None:
+            if self._closed:
                 return
             try:
                 if not self._temporary:
                     self.flush()
             finally:
-                self._shut()
-
-    def _shut(self) -> None:
-        for client in (self._people, self._client):
-            if client is not None:
-                client.close()
-        self._people = self._client = None
-        if self._release is not None:
-            self._release()
-            self._release = None
+                self._closed = True
+                self._session.close()
 
     # Tables.
 
@@ -181,48 +109,61 @@ class History:
 
     def _shelf(self, topic: Topic) -> Shelf:
         with self._lock:
+            if self._closed:
+                raise HistoryError("this history is closed; open it again")
             shelf = self._shelves.get(topic.name)
             if shelf is None:
                 shelf = Shelf(topic)
                 clash = next((s.topic.name for s in self._shelves.values() if s.table == shelf.table), None)
                 if clash:
                     raise HistoryError(f"topics {clash} and {topic.name} would share table {shelf.table}; rename one")
-                if shelf.table in self._tables:
-                    self._renew(topic)
-                    self._recall(shelf)
-                else:
-                    self._command(tables.create_table(topic))
-                    for statement in tables.create_views(topic):
-                        self._command(statement)
-                    self._tables[shelf.table] = tables.table_comment(topic)
+                if not self._temporary:
+                    self._make(shelf)
                 self._shelves[topic.name] = shelf
             return shelf
 
-    def _renew(self, topic: Topic) -> None:
+    def _make(self, shelf: Shelf) -> None:
+        """Let the table of a topic be there as the contract wants it, and learn what it holds."""
+        if shelf.made:
+            return
+        known = self._session.open().tables
+        if shelf.table in known:
+            self._renew(shelf)
+            self._recall(shelf)
+        else:
+            self._session.command(tables.create_table(shelf.topic))
+            self._make_views(shelf)
+            known[shelf.table] = tables.table_comment(shelf.topic)
+        shelf.made = True
+
+    def _make_views(self, shelf: Shelf) -> None:
+        for statement in tables.create_views(shelf.topic):
+            self._session.command(statement)
+
+    def _renew(self, shelf: Shelf) -> None:
         """Bring a table that is there up to its contract."""
-        columns = self._select(tables.columns_of(self._database, tables.table_name(topic.name)))
-        found = self._select(tables.origin_of(self._database, tables.table_name(topic.name)))
-        statement = tables.alter_table(topic, dict(columns.iter_rows()), tables.constraints(found.item()))
+        columns = self._session.select(tables.columns_of(shelf.table))
+        origin = self._session.select(tables.origin_of(shelf.table)).item()
+        statement = tables.alter_table(shelf.topic, dict(columns.iter_rows()), tables.constraints(origin))
         if statement:
-            self._command(statement)
-            for view in tables.create_views(topic):
-                self._command(view)
+            self._session.command(statement)
+            self._make_views(shelf)
 
     def _recall(self, shelf: Shelf) -> None:
         """Learn from the table up to where it holds the topic."""
-        for place, newest, low, high in self._select(tables.positions_of(shelf.topic)).iter_rows():
+        for place, newest, low, high in self._session.select(tables.positions_of(shelf.topic)).iter_rows():
             shelf.stored_to[place] = newest + 1
             shelf.held[place] = newest // BLOCK * BLOCK
             shelf.times[place] = (low, high)
-        undecodable = tables.UNDECODABLE in self._tables
+        undecodable = tables.UNDECODABLE in self._session.tables
         if shelf.held or undecodable:
-            found = self._select(tables.offsets_of(shelf.topic, shelf.held, undecodable=undecodable))
+            found = self._session.select(tables.offsets_of(shelf.topic, shelf.held, undecodable=undecodable))
             for (place,), rows in found.group_by(found.columns[0], maintain_order=True):
                 offsets = rows.to_series(1).to_numpy()
                 offsets = offsets[offsets >= shelf.held.get(place, 0)]
                 if len(offsets):
                     shelf.known[place] = offsets
-        shelf.uuid = tables.comment_uuid(self._tables[shelf.table])
+        shelf.uuid = tables.comment_uuid(self._session.tables[shelf.table])
 
     # Writing.
 
@@ -301,10 +242,11 @@ class History:
     def _flush(self, shelf: Shelf) -> None:
         if not shelf.pending.count and not shelf.undecodable.count:
             return
-        comment = tables.table_comment(shelf.topic, shelf.uuid)
-        if shelf.uuid and self._tables[shelf.table] != comment:
-            self._command(f"ALTER TABLE {tables.quoted(shelf.table)} MODIFY COMMENT {tables.text(comment)}")
-            self._tables[shelf.table] = comment
+        self._make(shelf)
+        if shelf.uuid and tables.comment_uuid(self._session.tables[shelf.table]) != shelf.uuid:
+            comment = tables.table_comment(shelf.topic, shelf.uuid)
+            self._session.command(f"ALTER TABLE {tables.quoted(shelf.table)} MODIFY COMMENT {tables.text(comment)}")
+            self._session.tables[shelf.table] = comment
         # First what is undecodable: rows in the topic's table then say that all before their block is in both.
         if shelf.undecodable.count:
             self._flush_undecodable(shelf)
@@ -314,10 +256,10 @@ class History:
         shelf.inserted(keep=keep)
 
     def _flush_undecodable(self, shelf: Shelf) -> None:
-        if tables.UNDECODABLE not in self._tables:
-            self._command(tables.create_undecodable())
-            self._tables[tables.UNDECODABLE] = ""
-        self._insert(tables.UNDECODABLE, shelf.undecodable.frame(), None)
+        if tables.UNDECODABLE not in self._session.tables:
+            self._session.command(tables.create_undecodable())
+            self._session.tables[tables.UNDECODABLE] = ""
+        self._session.insert(tables.UNDECODABLE, shelf.undecodable.frame(), None)
 
     def _flush_rows(self, shelf: Shelf, frame: pl.DataFrame) -> None:
         """Insert rows: what is much of one partition by itself, the rest of all partitions together."""
@@ -341,37 +283,8 @@ class History:
         sure = shelf.sure.issuperset(chunks)
         shelf.sure.difference_update(chunks)
         name = "/".join([shelf.uuid, shelf.topic.name, *chunks.values()])
-        self._insert(shelf.table, frame, hashlib.sha256(name.encode()).hexdigest() if sure else None)
+        self._session.insert(shelf.table, frame, hashlib.sha256(name.encode()).hexdigest() if sure else None)
         shelf.sure.update(chunks)
-
-    # ClickHouse.
-
-    def _insert(self, table: str, frame: pl.DataFrame, token: str | None) -> None:
-        block = io.BytesIO()
-        frame.rechunk().write_ipc_stream(block, compat_level=pl.CompatLevel.oldest())
-        settings: dict[str, Any] = {"insert_deduplication_token": token} if token else {"insert_deduplicate": 0}
-        with self._clearly(f"insert into {table}"):
-            self._client.raw_insert(table, frame.columns, block.getvalue(), settings, "ArrowStream")
-
-    def _command(self, statement: str) -> None:
-        with self._clearly(statement.partition("(")[0].strip()):
-            self._client.command(statement)
-
-    def _select(self, sql: str) -> pl.DataFrame:
-        with self._clearly("query"):
-            data = self._client.raw_query(sql, fmt="ArrowStream")
-        return pl.read_ipc_stream(io.BytesIO(data)) if data else pl.DataFrame()
-
-    @contextlib.contextmanager
-    def _clearly(self, what: str) -> Iterator[None]:
-        if self._client is None:
-            raise HistoryError("this history is closed; open it again")
-        from clickhouse_connect.driver.exceptions import ClickHouseError  # noqa: PLC0415  # heavy
-
-        try:
-            yield
-        except ClickHouseError as error:
-            raise HistoryError(f"history: {what}: {_one_line(error)}") from None
 
     # Reading.
 
@@ -406,7 +319,7 @@ class History:
             return topic.empty()
         with self._lock:  # before the table is asked, or rows that are inserted meanwhile would be missed
             waiting = [rows.frame() for rows in (shelf.recent, shelf.pending) if rows.count]
-            table = shelf.needs_table(ends, tables.micros(since), tables.micros(until))
+            table = shelf.made and shelf.needs_table(ends, tables.micros(since), tables.micros(until))
         parts = [self._read_table(shelf, ask)] if table else []
         parts += [ask.matching(topic, rows, shelf.held) for rows in waiting]
         parts = [part for part in parts if part.height]
@@ -421,7 +334,7 @@ class History:
         sql = ask.sql(shelf.topic)
         if shelf.binary:
             sql += " SETTINGS output_format_arrow_string_as_string = 0"
-        found = self._select(sql)
+        found = self._session.select(sql)
         if not found.width:
             return found
         wrong = {name: shelf.dtypes[name] for name, dtype in found.schema.items() if dtype != shelf.dtypes[name]}
@@ -435,18 +348,11 @@ class History:
         Raises:
             HistoryError: what ClickHouse says of the query, in one line.
         """
-        with self._lock, self._clearly("query"):
+        with self._lock:
+            for shelf in self._shelves.values():
+                self._make(shelf)
             self.flush()
-            if self._people is None:
-                self._people = self._connect(**(_SETTINGS | _PEOPLE))
-            data = self._people.raw_query(sql.strip().rstrip(";"), fmt="ArrowStream")
-        if not data:
-            return pl.DataFrame()
-        try:
-            found = pl.read_ipc_stream(io.BytesIO(data))
-        except pl.exceptions.PolarsError:
-            raise HistoryError("query: leave FORMAT out; the result comes as a table") from None
-        return found.with_columns(_as_text(column) for column in found.iter_columns())
+            return self._session.ask(sql)
 
 
 def _unheld(shelf: Shelf, frame: pl.DataFrame, partition: str, offset: str) -> pl.DataFrame:
@@ -458,31 +364,3 @@ def _unheld(shelf: Shelf, frame: pl.DataFrame, partition: str, offset: str) -> p
     for place in np.unique(places).tolist():
         late |= (places == place) & (offsets < shelf.held.get(place, 0))
     return frame.filter(~late) if late.any() else frame
-
-
-def _as_text(column: pl.Series) -> pl.Series:
-    """A column with bytes as text, where it is text."""
-    text = _text_type(column.dtype)
-    if text == column.dtype:
-        return column
-    with contextlib.suppress(pl.exceptions.PolarsError):
-        return column.cast(text)
-    return column
-
-
-def _text_type(dtype: pl.DataType) -> pl.DataType:
-    if isinstance(dtype, pl.Binary):
-        return pl.String()
-    if isinstance(dtype, pl.List):
-        return pl.List(_text_type(dtype.inner))  # type: ignore[arg-type]
-    if isinstance(dtype, pl.Struct):
-        return pl.Struct({part.name: _text_type(part.dtype) for part in dtype.fields})  # type: ignore[arg-type]
-    return dtype
-
-
-def _one_line(error: Exception) -> str:
-    """What ClickHouse says, without stack, version and code number."""
-    said = " ".join(str(error).split())
-    for start in ("DB::Exception: ", "DB::NetException: "):
-        said = said.rpartition(start)[2]
-    return said.partition(" (version ")[0].partition(" Stack trace:")[0].strip()[:500]

@@ -187,19 +187,18 @@ def select(table: str, columns: Iterable[str], where: str) -> str:
     return f"SELECT {', '.join(map(quoted, columns))} FROM {quoted(table)} WHERE {where}"
 
 
-def comments_of(database: str) -> str:
-    """The query for (name, comment) of the tables there are."""
-    return f"SELECT name, comment FROM system.tables WHERE database = {text(database)}"
+#: The query for (name, comment) of the tables and views there are.
+COMMENTS = "SELECT name, comment FROM system.tables WHERE database = currentDatabase()"
 
 
-def columns_of(database: str, table: str) -> str:
+def columns_of(table: str) -> str:
     """The query for (name, type) of a table's columns."""
-    return f"SELECT name, type FROM system.columns WHERE database = {text(database)} AND table = {text(table)}"
+    return f"SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {text(table)}"
 
 
-def origin_of(database: str, table: str) -> str:
+def origin_of(table: str) -> str:
     """The query for the statement that a table was made by."""
-    return f"SELECT create_table_query FROM system.tables WHERE database = {text(database)} AND name = {text(table)}"
+    return f"SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND name = {text(table)}"
 
 
 def positions_of(topic: Topic) -> str:

@@ -6,7 +6,8 @@ forgetting the newest rows, and a snapshot goes on reading frames that nobody wr
 
 The columns are a few frames (segments) of one chunk each: a gather from one chunk is fifteen times faster than from
 several (0.5 against 7 ms for 50,000 rows of a million). A segment is at least `_RATIO` times as long as the one after
-it, as in a log-structured merge tree, so that a small put copies few rows. Row 0 is null in every column: what is not
+it, as in a log-structured merge tree, so that a small put copies few rows; the last one may be some chunks while it is
+short, when that makes no difference. Row 0 is null in every column: what is not
 known is gathered from there.
 """
 
@@ -23,7 +24,8 @@ from streams.state import index
 from streams.state.index import DictIndex, HashIndex, Index, IntArray, Keys, grown, has_bytes
 
 _RATIO: Final = 8
-_SHORTEST: Final = 512
+_SHORT: Final = 2_048
+_CHUNKS: Final = 8
 _DEAD: Final = 1_024
 _NEVER: Final = np.iinfo(np.int64).max
 
@@ -38,11 +40,11 @@ class _Mark:
     soonest: int = _NEVER
 
 
-def own_strings(frame: pl.DataFrame) -> pl.DataFrame:
+def _owned(frame: pl.DataFrame) -> pl.DataFrame:
     """The same rows in one chunk, with strings and bytes in buffers of their own.
 
-    A view on a string keeps the whole buffer it points into alive: without this a few rows of each batch keep all
-    batches in memory.
+    A view on a string keeps the whole buffer it points into alive: without this a few rows of each batch would keep
+    all batches in memory, and many small buffers would make every merge slow.
     """
     return pl.DataFrame([_own(column) for column in frame.get_columns()])
 
@@ -69,9 +71,9 @@ class Arena:
         nulls = [pl.Series(name, [None], dtype=dtype) for name, dtype in keyed.__columns__.items()]
         self._segments = [pl.DataFrame(nulls)]
         self._starts = np.zeros(1, dtype=np.int64)
-        self._alive: NDArray[np.bool_] = np.zeros(_SHORTEST, dtype=np.bool_)
-        self._until: IntArray = np.zeros(_SHORTEST if self._expires else 0, dtype=np.int64)
-        self._index: Index = DictIndex(self.keys)
+        self._alive: NDArray[np.bool_] = np.zeros(_SHORT, dtype=np.bool_)
+        self._until: IntArray = np.zeros(_SHORT if self._expires else 0, dtype=np.int64)
+        self._index: Index = DictIndex(1)
         self._size = 1
         self.live = 0
         self.version = 0
@@ -105,6 +107,12 @@ class Arena:
     def frame(self, rows: IntArray) -> pl.DataFrame:
         """Rows with all columns, in the declared order."""
         return pl.DataFrame(self.take(rows, self.names))
+
+    def ordered(self, rows: IntArray) -> pl.DataFrame:
+        """The same, ordered by key."""
+        if (order := self._index.order(rows)) is not None:
+            return self.frame(order)
+        return self.frame(rows).sort(self._key)
 
     def keys(self, rows: IntArray) -> Keys:
         """The keys of rows."""
@@ -140,7 +148,10 @@ class Arena:
         """The row of each key; 0 where there is none, or the key has a null."""
         if not self.live or not len(keys):
             return np.zeros(len(keys), dtype=np.int64)
-        if not any(column.null_count() for column in keys.columns):
+        for column in keys.columns:
+            if column.null_count():
+                break
+        else:
             return self._index.find(keys)
         found = np.zeros(len(keys), dtype=np.int64)
         whole = np.flatnonzero(~np.any([column.is_null().to_numpy() for column in keys.columns], axis=0))
@@ -151,7 +162,7 @@ class Arena:
     # changing
 
     def put(self, frame: pl.DataFrame, keys: Keys) -> bool:
-        """Append rows, with strings of their own; those they replace die. False if a key occurs twice: nothing is put."""
+        """Append rows; those they replace die. False if a key occurs twice: nothing is put."""
         if not self._index.has_room(frame.height):
             self._reindex(frame.height)
         if not self._index.distinct(keys):
@@ -248,12 +259,13 @@ class Arena:
         self._soonest = min(self._soonest, int(until.min()))
 
     def _append(self, frame: pl.DataFrame) -> None:
-        self._segments.append(frame)
-        while len(self._segments) > 1:
-            left, right = self._segments[-2:]
-            if left.height >= max(_RATIO * right.height, _SHORTEST):
-                break
-            self._segments[-2:] = [left.vstack(right).rechunk()]
+        last = self._segments[-1]
+        if last.height + frame.height <= _SHORT and last.n_chunks() < _CHUNKS:
+            self._segments[-1] = last.vstack(frame)
+            return
+        while self._segments and self._segments[-1].height < max(_RATIO * frame.height, _SHORT):
+            frame = self._segments.pop().vstack(frame)
+        self._segments.append(_owned(frame))
         self._number_segments()
 
     def _number_segments(self) -> None:
@@ -268,7 +280,7 @@ class Arena:
 
     def _compact(self) -> None:
         rows = np.concatenate([np.zeros(1, dtype=np.int64), self.rows()])
-        self._segments = [own_strings(self.frame(rows))]
+        self._segments = [_owned(self.frame(rows))]
         self._number_segments()
         self._alive = np.ones(len(rows), dtype=np.bool_)
         self._alive[0] = False
@@ -282,7 +294,7 @@ class Arena:
         """A new index of the living rows, with room for further ones."""
         keys = self.live + more
         if keys <= index.DICT_KEYS:
-            self._index = DictIndex(self.keys)
+            self._index = DictIndex(self._size)
         else:
             self._index = HashIndex(self.keys, keys, self._size + more)
         if self.live:

@@ -20,6 +20,9 @@ Column = NDArray[Any]
 DICT_KEYS = 16_384
 """Above this many keys the index is open addressing."""
 
+_FEW = 200
+"""Up to so many rows sorting in Python is faster than a sort in polars."""
+
 _EMPTY, _GONE = 0, -1
 _SMALLEST = 1_024
 
@@ -117,16 +120,21 @@ class Index(Protocol):
         """Forget all rows put after some moment, and lead to those again that went since."""
         ...
 
+    def order(self, rows: IntArray, /) -> IntArray | None:
+        """The rows ordered by key, if that is cheaper here than ordering columns."""
+        ...
+
     @property
     def nbytes(self) -> int: ...
 
 
 class DictIndex:
-    """A dict of keys, for small states and for the few rows of a tick."""
+    """A dict of keys, for small states and for the few rows of a tick; the keys are kept by row number too."""
 
-    def __init__(self, keys_of: Callable[[IntArray], Keys]) -> None:
-        self._keys_of = keys_of
+    def __init__(self, rows: int) -> None:
+        """An empty index; ``rows`` is the number of the next row, or those put say theirs."""
         self._rows: dict[Hashable, int] = {}
+        self._values: list[Any] = [None] * rows
 
     def has_room(self, more: int) -> bool:
         """See `Index`."""
@@ -143,22 +151,35 @@ class DictIndex:
     def put(self, keys: Keys, rows: IntArray, _old: IntArray, /) -> None:
         """See `Index`."""
         self._rows.update(zip(keys.values, rows.tolist(), strict=True))
+        if int(rows[0]) == len(self._values):
+            self._values.extend(keys.values)
+            return
+        for row, key in zip(rows.tolist(), keys.values, strict=True):
+            self._values[row] = key
 
     def remove(self, rows: IntArray) -> None:
         """See `Index`."""
-        for key in self._keys_of(rows).values:
-            del self._rows[key]
+        for row in rows.tolist():
+            del self._rows[self._values[row]]
 
     def undo(self, new: IntArray, gone: IntArray) -> None:
         """See `Index`."""
-        for key in self._keys_of(new).values:
-            self._rows.pop(key, None)
-        self._rows.update(zip(self._keys_of(gone).values, gone.tolist(), strict=True))
+        for row in new.tolist():
+            self._rows.pop(self._values[row], None)
+        if len(new):
+            del self._values[int(new[0]) :]
+        self._rows.update((self._values[row], row) for row in gone.tolist())
+
+    def order(self, rows: IntArray, /) -> IntArray | None:
+        """See `Index`; strings are ordered by code points, which is the order of their UTF-8 bytes."""
+        if len(rows) > _FEW:
+            return None
+        return np.array(sorted(rows.tolist(), key=self._values.__getitem__), dtype=np.int64)
 
     @property
     def nbytes(self) -> int:
         """About 200 bytes a key: its entry, tuple, values and number."""
-        return 200 * len(self._rows)
+        return 200 * len(self._rows) + 8 * len(self._values)
 
 
 class HashIndex:
@@ -253,6 +274,10 @@ class HashIndex:
         self._table[places] = _EMPTY
         self._table[self._places[gone]] = gone
         self._used -= int(np.count_nonzero(self._table[places] == _EMPTY))
+
+    def order(self, _rows: IntArray, /) -> IntArray | None:
+        """See `Index`."""
+        return None
 
     @property
     def nbytes(self) -> int:

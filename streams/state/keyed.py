@@ -10,7 +10,7 @@ import polars as pl
 
 from streams.columns import UTC_MICROS, Keyed
 from streams.errors import StateError
-from streams.state.arena import Arena, own_strings
+from streams.state.arena import Arena
 from streams.state.changelog import Change, Op
 from streams.state.conform import duplicate, key_columns, whole_rows
 from streams.state.index import Keys
@@ -71,9 +71,8 @@ class KeyedState:
                 or is NaN or infinite. Nothing is put then.
         """
         frame = whole_rows(self.keyed, rows)
-        if frame.is_empty():
-            return
-        self._put(own_strings(frame))
+        if not frame.is_empty():
+            self._put(frame)
 
     def _put(self, frame: pl.DataFrame) -> None:
         keys = Keys([frame.get_column(name) for name in self._key])
@@ -128,21 +127,21 @@ class KeyedState:
         rows = self.arena.changed()
         if not len(rows):
             return self._empty.clone()
-        return self.arena.frame(rows).sort(self._key)
+        return self.arena.ordered(rows)
 
     def apply(self, change: Change) -> None:
         """Do again what a changelog says."""
         if change.op is Op.EXPIRE:
             self._expire(change.before)
         elif change.rows is not None and change.op is Op.PUT:
-            self._put(own_strings(change.rows))
+            self._put(change.rows)
         elif change.rows is not None:
             self.delete(change.rows)
 
     def _all(self) -> pl.DataFrame:
         if self._ordered_at == self.arena.version:
             return self._ordered
-        frame = self.arena.frame(self.arena.rows()).sort(self._key)
+        frame = self.arena.ordered(self.arena.rows())
         if frame.height <= _KEPT:
             self._ordered, self._ordered_at = frame, self.arena.version
         return frame
@@ -153,7 +152,7 @@ class KeyedState:
             rows = self.arena.select(where)
         except pl.exceptions.PolarsError:  # it may be a dead row that it fails on
             return self._all().filter(where)
-        return self.arena.frame(rows).sort(self._key)
+        return self.arena.ordered(rows)
 
 
 def _is_row_by_row(where: pl.Expr) -> bool:

@@ -1,0 +1,36 @@
+"""Effective-dated entries: which of them hold at given moments."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+
+def holding(
+    moments: pl.DataFrame, entries: pl.DataFrame, *, entry: Sequence[str], on: Sequence[str], at: str = "period_start"
+) -> pl.DataFrame:
+    """Join moments with the entries that hold then.
+
+    Of the versions of an entry that have begun, the one that began last counts; it holds if it is ``ACTIVE`` and not
+    ended. A ``WITHDRAWN`` version counts as never made.
+
+    Args:
+        moments: Rows with a UTC column `at` and the columns `on`; no further column of the entries.
+        entries: Versions: ``valid_from, valid_to, status``, the columns `entry` and `on`; one each of
+            (`entry`, ``valid_from``).
+        entry: Columns that name an entry.
+        on: Columns that moments and entries share.
+        at: Name of the moments' column.
+
+    Returns:
+        A row for each moment and entry that holds, with the columns of both, in the order of the moments, then of
+        `entry`.
+    """
+    begun = (
+        moments.with_row_index("_moment")
+        .join(entries.filter(pl.col("status") != "WITHDRAWN"), on=list(on), maintain_order="left_right")
+        .filter(pl.col("valid_from") <= pl.col(at))
+        .sort("_moment", *entry, "valid_from")
+    )
+    latest = begun.unique(["_moment", *entry], keep="last", maintain_order=True)
+    ended = pl.col("valid_to") <= pl.col(at)
+    return latest.filter((pl.col("status") == "ACTIVE") & ~ended.fill_null(False)).drop("_moment")
