@@ -10,12 +10,14 @@ os.environ.setdefault("POLARS_MAX_THREADS", "1")
 import argparse
 import gc
 import statistics
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -38,7 +40,7 @@ class Open(Keyed, key=("site_id", "period_start"), expires="period_start"):
     quality: Col[str | None]
 
 
-def rows_of(keys: np.ndarray, batch: int) -> pl.DataFrame:
+def rows_of(keys: NDArray[np.int64], batch: int) -> pl.DataFrame:
     """Rows for keys given as numbers; values differ from batch to batch."""
     micros = int(START.timestamp() * 1_000_000) + (keys % STARTS) * 900_000_000
     frame = pl.DataFrame({"site": keys // STARTS, "period_start": micros, "energy_uwh": keys * 7 + batch})
@@ -58,10 +60,11 @@ class Times:
     def __init__(self) -> None:
         self.of: dict[str, list[float]] = {}
 
-    def __call__(self, name: str, work: Callable[[], object]) -> None:
-        """Do the work and note how long it takes."""
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Note how long the block takes."""
         began = perf_counter()
-        work()
+        yield
         self.of.setdefault(name, []).append((perf_counter() - began) * 1e3)
 
     def table(self, title: str, unit: str = "ms", factor: float = 1.0) -> Table:
@@ -77,7 +80,7 @@ class Times:
 
 
 def large(keys: int, changes: int, batches: int, console: Console) -> None:
-    """Many keys: distinct random changes a batch, snapshot, restore, scans, expiry."""
+    """Many keys: distinct random changes a batch, then what happens rarely."""
     random = np.random.default_rng(1)
     store = StateStore([Open])
     state = store[Open]
@@ -92,36 +95,55 @@ def large(keys: int, changes: int, batches: int, console: Console) -> None:
         rows = rows_of(random.choice(keys, changes, replace=False), batch)
         asked = rows.select("site_id", "period_start")
         gc.collect()
-        began = perf_counter()
-        times("get", lambda asked=asked: state.get(asked))
-        times("put", lambda rows=rows: state.put(rows))
-        times("drain", lambda: tail.extend(store.drain()))
-        times("commit (copies the living rows when most are dead)", store.commit)
-        times.of.setdefault("all four", []).append((perf_counter() - began) * 1e3)
-    both = [get + put for get, put in zip(times.of["get"], times.of["put"], strict=True)]
-    times.of["get + put"] = both
-    cut = START + timedelta(minutes=15)
-    one = Times()
-    one("scan(where a time) that finds a tenth", lambda: state.scan(Open.period_start < cut))
-    one("scan(where a time) that finds nothing", lambda: state.scan(Open.period_start < START))
-    one("scan()", state.scan)
-    one("changed()", state.changed)
-    snapshot: list[bytes] = []
-    one("snapshot", lambda: snapshot.extend(store.snapshot()))
-    copy = StateStore([Open])
-    one(f"restore of a snapshot ({len(store):,} rows)", lambda: [copy.apply(record) for record in snapshot])
-    one("digest", store.digest)
-    assert copy.digest() == store.digest()
-    one(f"restore of a tail ({changes * batches:,} changes)", lambda: [copy.apply(record) for record in tail])
-    assert copy.digest() == store.digest()
-    one("expire a tenth", lambda: state.expire(cut))
-    one("rollback of that", store.rollback)
+        with times("all four"):
+            with times("get + put"):
+                with times("get"):
+                    state.get(asked)
+                with times("put"):
+                    state.put(rows)
+            with times("drain"):
+                tail.extend(store.drain())
+            with times("commit (copies the living rows when most are dead)"):
+                store.commit()
     console.print(times.table(f"{keys:,} keys, {changes:,} distinct changes a batch, {batches} batches"))
-    console.print(one.table("once"))
+    rarely(store, tail, console)
     console.print(
-        f"snapshot {sum(map(len, snapshot)) / 1e6:.1f} MB in {len(snapshot)} records, "
         f"changelog {sum(map(len, tail)) / batches / 1e3:.0f} KB a batch, memory {store.nbytes / 1e6:.0f} MB\n"
     )
+
+
+def rarely(store: StateStore, tail: list[bytes], console: Console) -> None:
+    """Scans, snapshot, restore, digest, expiry and rollback of a large state."""
+    state = store[Open]
+    cut = START + timedelta(minutes=15)
+    times = Times()
+    with times("scan(where a time) that finds a tenth"):
+        state.scan(Open.period_start < cut)
+    with times("scan(where a time) that finds nothing"):
+        state.scan(Open.period_start < START)
+    with times("scan()"):
+        state.scan()
+    with times("changed()"):
+        state.changed()
+    with times("snapshot"):
+        snapshot = list(store.snapshot())
+    copy = StateStore([Open])
+    with times(f"restore of a snapshot ({len(store):,} rows)"):
+        for record in snapshot:
+            copy.apply(record)
+    with times("digest"):
+        digest = store.digest()
+    assert copy.digest() == digest
+    with times("restore of the batches' changelog on top"):
+        for record in tail:
+            copy.apply(record)
+    assert copy.digest() == digest
+    with times("expire a tenth"):
+        state.expire(cut)
+    with times("rollback of that"):
+        store.rollback()
+    console.print(times.table("once"))
+    console.print(f"snapshot {sum(map(len, snapshot)) / 1e6:.1f} MB in {len(snapshot)} records")
 
 
 def small(keys: int, changes: int, ticks: int, console: Console) -> None:
@@ -129,37 +151,62 @@ def small(keys: int, changes: int, ticks: int, console: Console) -> None:
     random = np.random.default_rng(2)
     store = StateStore([Open])
     state = store[Open]
-    state.put(rows_of(np.arange(keys), 0))
-    store.drain()
-    store.commit()
+    for part in np.array_split(np.arange(keys), max(1, keys // 50_000)):
+        state.put(rows_of(part, 0))
+        store.commit()
+    copy = StateStore([Open])
+    for record in store.snapshot():
+        copy.apply(record)
     inputs = [rows_of(random.choice(keys, changes, replace=False), batch) for batch in range(ticks)]
     times = Times()
     records: list[bytes] = []
-    cut = START + timedelta(minutes=15)
+    early = Open.period_start < START
     for rows in inputs:
-        times("get", lambda rows=rows: state.get(rows, suffix="_was"))
-        times("put", lambda rows=rows: state.put(rows))
-        times("scan(where)", lambda: state.scan(Open.period_start < cut))
-        times("scan(where) again", lambda: state.scan(Open.period_start < cut))
-        times("changed", state.changed)
-        times("expire, nothing to", lambda: state.expire(START))
-        times("end_tick", store.end_tick)
-        times("drain", lambda: records.extend(store.drain()))
-        times("commit", store.commit)
-    copy = StateStore([Open])
-    copy[Open].put(rows_of(np.arange(keys), 0))
-    copy.commit()
+        with times("get"):
+            state.get(rows, suffix="_was")
+        with times("put"):
+            state.put(rows)
+        with times("scan(where) that finds nothing"):
+            state.scan(early)
+        with times("the same again"):
+            state.scan(early)
+        with times("changed"):
+            state.changed()
+        with times("expire, nothing to"):
+            state.expire(START)
+        with times("end_tick"):
+            store.end_tick()
+        with times("drain"):
+            records.extend(store.drain())
+        with times("commit"):
+            store.commit()
     for record in records:
-        times("apply", lambda record=record: copy.apply(record))
+        with times("apply"):
+            copy.apply(record)
     assert copy.digest() == store.digest()
-    for _ in range(ticks):
-        times("get nothing", lambda: state.get(inputs[0].head(0), suffix="_was"))
-        times("put nothing", lambda: state.put(inputs[0].head(0)))
-        times("changed, nothing", state.changed)
-        times("drain and commit, nothing", lambda: (store.drain(), store.commit()))
-        times("put and rollback", lambda: (state.put(inputs[1]), store.rollback()))
+    idle(store, inputs, times)
     console.print(times.table(f"{keys:,} keys, {changes} rows a call, {ticks} ticks", "us", 1e3))
     console.print(f"changelog {sum(map(len, records)) / ticks:.0f} bytes a tick\n")
+
+
+def idle(store: StateStore, inputs: list[pl.DataFrame], times: Times) -> None:
+    """Calls with nothing to do, and a rollback."""
+    state, nothing = store[Open], inputs[0].head(0)
+    for rows in inputs:
+        with times("get nothing"):
+            state.get(nothing, suffix="_was")
+        with times("put nothing"):
+            state.put(nothing)
+        with times("changed, nothing"):
+            state.changed()
+        with times("len"):
+            len(state)
+        with times("drain and commit, nothing"):
+            store.drain()
+            store.commit()
+        with times("put and rollback"):
+            state.put(rows)
+            store.rollback()
 
 
 def main() -> None:

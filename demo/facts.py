@@ -17,8 +17,8 @@ class Traded:
     """The delivery days that were traded.
 
     Attributes:
-        since: Begin of the first of them, aware.
-        until: End of the last, aware.
+        since: Begin of the first of them, UTC.
+        until: End of the last, UTC.
         timezone: In which days begin and end.
     """
 
@@ -86,6 +86,11 @@ def accounts(query: Query) -> pl.DataFrame:
             SELECT account_id, currency, toInt64(0), amount_micros FROM settlement_statement_v1
         ) GROUP BY account_id, currency ORDER BY currency, account_id
     """)
+
+
+def names(query: Query, column: str, table: str) -> tuple[str, ...]:
+    """All values of a column, in order."""
+    return tuple(query(f"SELECT DISTINCT {column} FROM {table} ORDER BY {column}")[column])  # noqa: S608  # ours
 
 
 def trading(query: Query) -> dict[str, int | float]:
@@ -197,21 +202,21 @@ def forecast_errors(query: Query, traded: Traded) -> pl.DataFrame:
     Returns:
         A row each for load, pv, resource (load and PV, each resource's quarter-hour counts once) and net (load and PV
         of a site together), where there is any: kind, quarter_hours, forecast_mae_w, naive_mae_w, within (share of the
-        truth in the band from q05 to q95).
+        truth in the band from q05 to q95; null for net, for quantiles cannot be added).
     """
-    figures = """toInt64(count()) AS quarter_hours, avg(abs(q50_w - true_w)) AS forecast_mae_w,
-        avg(abs(naive_w - true_w)) AS naive_mae_w, countIf(true_w >= q05_w AND true_w <= q95_w) / count() AS within"""
+    figures = """toInt64(count()) AS quarter_hours, round(avg(abs(q50_w - true_w)), 3) AS forecast_mae_w,
+        round(avg(abs(naive_w - true_w)), 3) AS naive_mae_w"""
+    within = "round(countIf(true_w >= q05_w AND true_w <= q95_w) / count(), 4)"
     return query(f"""
         WITH pairs AS ({forecast_pairs(traded)}),
         nets AS (
-            SELECT site_id, period_start, sum(q50_w) AS q50_w, sum(true_w) AS true_w, sum(naive_w) AS naive_w,
-                   sum(q05_w) AS q05_w, sum(q95_w) AS q95_w
+            SELECT site_id, period_start, sum(q50_w) AS q50_w, sum(true_w) AS true_w, sum(naive_w) AS naive_w
             FROM pairs INNER JOIN (SELECT DISTINCT resource_id, site_id FROM registry_resource_v1) AS r USING resource_id
             GROUP BY site_id, period_start HAVING count() = 2
         )
-        SELECT kind, {figures} FROM pairs GROUP BY kind HAVING count() > 0
-        UNION ALL SELECT 'resource', {figures} FROM pairs HAVING count() > 0
-        UNION ALL SELECT 'net', {figures} FROM nets HAVING count() > 0
+        SELECT kind, {figures}, {within} AS within FROM pairs GROUP BY kind HAVING count() > 0
+        UNION ALL SELECT 'resource', {figures}, {within} FROM pairs HAVING count() > 0
+        UNION ALL SELECT 'net', {figures}, NULL FROM nets HAVING count() > 0
     """)  # noqa: S608  # as above
 
 

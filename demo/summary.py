@@ -26,7 +26,7 @@ class Errors(BaseModel):
 
     Attributes:
         quarter_hours: Compared ones.
-        within: Share of the truth between the 5 % and the 95 % quantile.
+        within: Share of the truth between the 5 % and the 95 % quantile; None for sums.
     """
 
     model_config = _FROZEN
@@ -34,7 +34,7 @@ class Errors(BaseModel):
     quarter_hours: int
     forecast_mae_w: float
     naive_mae_w: float
-    within: float
+    within: float | None
 
 
 class Summary(BaseModel):
@@ -50,6 +50,7 @@ class Summary(BaseModel):
         forecast_mae_w, naive_mae_w: Mean absolute errors over all load and PV resources in the traded days; the naive
             forecast is the same quarter-hour seven days before.
         forecasts: The same by kind: load, pv, and net (a site's load and PV together).
+        home_accounts, market_accounts: Whose accounts are whose; the rest is the aggregator's.
         simulated: What in this run is simulated.
         phases: Seconds by phase.
         replay_commits, replay_mismatches: None where there was no replay.
@@ -86,6 +87,8 @@ class Summary(BaseModel):
     correcting_statements: int
     currency: str
     accounts: dict[str, Account]
+    home_accounts: tuple[str, ...]
+    market_accounts: tuple[str, ...]
     lines_sum_micros: int
     forecast_mae_w: float | None
     naive_mae_w: float | None
@@ -152,6 +155,8 @@ def summarise(query: Query, traded: Traded, *, rejected: int = 0) -> Summary:
         **delivered(facts.activations(query)),  # type: ignore[arg-type]  # as above
         currency="/".join(currencies),
         accounts=accounts,
+        home_accounts=facts.names(query, "account_id", "registry_contract_v1"),
+        market_accounts=facts.names(query, "market_id", "market_product_v1"),
         lines_sum_micros=sum(account.lines_micros for account in accounts.values()),
         forecast_mae_w=whole and whole.forecast_mae_w,
         naive_mae_w=whole and whole.naive_mae_w,
@@ -177,6 +182,32 @@ def delivered(activations: pl.DataFrame) -> dict[str, int]:
     ).with_columns(credited=pl.min_horizontal(pl.col("delivered").clip(lower_bound=0), "asked"))
     sums = rows.sum().row(0)
     return {name: round(value) for name, value in zip(("asked_wh", "delivered_wh", "credited_wh"), sums, strict=True)}
+
+
+class Parties(BaseModel):
+    """What each party receives, in millionths of the currency; homes together, and the least and most of one."""
+
+    model_config = _FROZEN
+
+    market: int
+    aggregator: int
+    homes: int
+    home_least: int
+    home_most: int
+
+
+def party_totals(summary: Summary) -> Parties:
+    """Sum the accounts by party."""
+    own = {name: account.lines_micros for name, account in summary.accounts.items()}
+    homes = [own.get(name, 0) for name in summary.home_accounts]
+    market = sum(own.get(name, 0) for name in summary.market_accounts)
+    return Parties(
+        market=market,
+        aggregator=sum(own.values()) - sum(homes) - market,
+        homes=sum(homes),
+        home_least=min(homes, default=0),
+        home_most=max(homes, default=0),
+    )
 
 
 def problems(accounts: Mapping[str, Account], currencies: list[str]) -> list[str]:

@@ -20,7 +20,9 @@ from dataclasses import dataclass, field
 from math import floor
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from energy.settlement import divide
 
@@ -28,6 +30,7 @@ WS_PER_WH = 3600
 W_S_PER_MWH = 3_600_000_000
 GAP = 1e-6
 NODES = 10_000
+UNLIMITED_W = 2**62
 TOLERANCE_W = 1e-5
 """What solvers leave open: a power this close below a whole W is that."""
 
@@ -389,14 +392,24 @@ def allot_by_cost(offers: pl.DataFrame, requested_w: int, levels: Sequence[tuple
     Returns:
         The offers by cost, with ``allotted_w`` (Int64).
     """
-    rows = offers.sort("price_micros_per_mwh", "resource_id").with_columns(allotted_w=pl.col("power_w"))
-    taken = pl.col("allotted_w")
+    rows = offers.sort("price_micros_per_mwh", "resource_id")
+    taken = rows["power_w"].to_numpy()
     for group, limit in levels:
-        reached = taken.cum_sum().over(group)
-        most = pl.coalesce(pl.col(limit), reached)
-        cut = pl.min_horizontal(reached, most) - pl.min_horizontal(reached - taken, most)
-        rows = rows.with_columns(allotted_w=cut)
-    reached = taken.cum_sum()
-    return rows.with_columns(
-        allotted_w=reached.clip(upper_bound=requested_w) - (reached - taken).clip(upper_bound=requested_w)
-    )
+        reached = _running(taken, rows[group])
+        most = rows[limit].fill_null(UNLIMITED_W).to_numpy()
+        taken = np.minimum(reached, most) - np.minimum(reached - taken, most)
+    reached = np.cumsum(taken)
+    taken = np.minimum(reached, requested_w) - np.minimum(reached - taken, requested_w)
+    return rows.with_columns(allotted_w=pl.Series(taken))
+
+
+def _running(power: NDArray[np.int64], group: pl.Series) -> NDArray[np.int64]:
+    """Return the running sum of power within each group, in the order of the rows."""
+    code = (group.cast(pl.Categorical) if group.dtype == pl.String else group).to_physical().to_numpy()
+    order = np.argsort(code, kind="stable")
+    sums = np.cumsum(power[order])
+    start = np.flatnonzero(np.append(True, code[order][1:] != code[order][:-1]))
+    before = sums[start] - power[order][start]
+    reached = np.empty_like(sums)
+    reached[order] = sums - np.repeat(before, np.diff(np.append(start, len(sums))))
+    return reached

@@ -235,6 +235,8 @@ def _groups(rows: pl.DataFrame, keys: Sequence[str]) -> Ints:
         return np.array([numbers.setdefault(name, len(numbers)) for name in named], np.int64)
     group = np.zeros(rows.height, np.int64)
     for key in keys:
+        if rows[key].min() == rows[key].max():
+            continue
         code = rows[key].cast(pl.Categorical).to_physical().to_numpy().astype(np.int64)
         group = _dense(group * (int(code.max()) + 1) + code)
     return group

@@ -154,6 +154,22 @@ def test_rounding_keeps_the_sum() -> None:
     assert 2000 - sum(found.shortfall_w) == 1803
 
 
+def test_what_rounding_leaves_wakes_nobody_below_its_minimum() -> None:
+    thirds = tuple(resource(name, 10, 1000) for name in "abc")
+    energy = tuple(EnergyLimit((name,), 167) for name in "abc")
+    stated = problem((2000,), *thirds, resource("big", 5, 5000, min_w=4000), energy=energy, duration_s=1000)
+    found = solve(stated)  # 3 x 601.2 W, and one W more would have to come from "big"
+    assert found.allotted_w == {"a": (601,), "b": (601,), "c": (601,), "big": (0,)}
+
+
+def test_energy_that_cannot_run_out_ties_no_periods_together() -> None:
+    homes = resource("a", 50, 4000, 4000), resource("b", 60, 4000, 4000)
+    assert ed.is_nested(problem((4000, 4000), *homes, energy=(EnergyLimit(("a",), 2000),)))
+    assert ed.is_nested(problem((3000, 5000), *homes, energy=(EnergyLimit(("a",), 1750),)))  # asked for 3 and 4 kW
+    assert not ed.is_nested(problem((4000, 4000), *homes, energy=(EnergyLimit(("a",), 1999),)))
+    assert ed.is_nested(problem((4000, 0), *homes, energy=(EnergyLimit(("a",), 999),)))
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [

@@ -79,6 +79,13 @@ def test_a_cancelled_activation_needs_no_close_ticks() -> None:
     assert talk.session.wake_at() == START + STEP
 
 
+def test_woken_too_early_it_says_nothing() -> None:
+    talk = Talk(Clock(), Config(start=START))
+    talk.wake(START)
+    assert talk.wake(START + STEP - timedelta(seconds=1)) == []
+    assert [tick.tick_at for tick in talk.wake(START + STEP)] == [START + STEP]
+
+
 def test_it_ends_where_it_is_told() -> None:
     talk = Talk(Clock(), Config(start=START, end=START + STEP))
     assert [len(talk.wake(START + STEP * number)) for number in range(3)] == [1, 1, 0]

@@ -51,6 +51,7 @@ class Bid(NamedTuple):
     minimum_w: int
     capacity_price: int
     energy_price: int
+    refused: bool = False  # already; it still counts as part of its submission
 
 
 class Call(NamedTuple):
@@ -136,8 +137,10 @@ def on_event(talk: Talk, event: BidSubmitted) -> Iterator[Made]:
         wrong = "PERIOD_INVALID", "the period is no quarter-hour of the day of delivery"
     if wrong:
         yield Emit(BidCleared, _cleared(config, event.gate_id, [(bid, 0, wrong)]))
-    elif bid not in session.bids:
-        session.bids.append(bid)
+    if wrong is None or wrong[0] != "GATE_CLOSED":
+        bid = bid._replace(refused=wrong is not None)
+        if bid not in session.bids:
+            session.bids.append(bid)
 
 
 # The gate.
@@ -285,7 +288,7 @@ def _sorted_out(bids: list[Bid], config: Config) -> tuple[defaultdict[int, list[
     sizes = Counter(bid.set_id for bid in bids)
     newest: dict[str, Bid] = {}
     refused: list[Result] = []
-    for bid in sorted(bids, key=lambda one: (one.bid_id, one.revision)):
+    for bid in sorted((bid for bid in bids if not bid.refused), key=lambda one: (one.bid_id, one.revision)):
         if sizes[bid.set_id] != bid.set_size:
             refused.append((bid, 0, ("SET_INCOMPLETE", f"{sizes[bid.set_id]} of {bid.set_size} bids came")))
         else:

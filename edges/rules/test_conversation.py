@@ -1,4 +1,3 @@
-from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -61,6 +60,5 @@ def test_the_shipped_rules_hold_in_the_demos_year(drive: Drive) -> None:
     driver.host.run(utc("2023-05-08 00:00"))
     published = driver.read(RulePublished)
     assert published.select(pl.struct("rule_id", "scope", "valid_from").n_unique()).item() == published.height > 20
-    dated = published["source_date"].drop_nulls()
-    assert dated.is_empty() or dated.cast(pl.Date).max() <= date(2026, 12, 31)
+    assert (published["source"].str.len_chars() > 0).all()
     assert Rulebook(published.to_dicts()).long("market.min_quantity", utc("2023-05-08"), ["LOCAL"]) == 5000

@@ -12,7 +12,10 @@ from streams.testing import utc
 from topics import WeatherPredicted
 
 START = utc("2023-05-08 07:00")
-EXACT = {"temperature_error_c": 0.0, "irradiance_error": 0.0, "humidity_error": 0.0}
+
+
+def exact(year: str) -> Config:
+    return Config(data=year, start=START, temperature_error_c=0, irradiance_error=0, humidity_error=0)
 
 
 def test_a_forecast_is_issued_at_the_start_and_every_six_hours_for_48(drive: Drive, year: str) -> None:
@@ -28,7 +31,7 @@ def test_a_forecast_is_issued_at_the_start_and_every_six_hours_for_48(drive: Dri
 
 
 def test_without_errors_it_is_the_weather_of_the_data_set(year: str) -> None:
-    made = forecast(Config(data=year, start=START, **EXACT), START)
+    made = forecast(exact(year), START)
     rows = dataset.weather(year)[[dataset.row_of(at, dataset.FIRST_DAY) for at in made["period_start"]]]
     assert made["temperature_c"].to_list() == rows["temperature_c"].to_list()
     assert made["irradiance_global_w_per_m2"].to_list() == rows["irradiance_global_w_per_m2"].to_list()
@@ -39,11 +42,11 @@ def test_without_errors_it_is_the_weather_of_the_data_set(year: str) -> None:
 
 @pytest.mark.parametrize(("hour", "expected_c"), [(1, 0.3), (4, 0.6), (24, 1.47), (48, 2.08)])
 def test_errors_grow_with_the_root_of_the_horizon(year: str, hour: int, expected_c: float) -> None:
-    config, exact = Config(data=year, start=START), Config(data=year, start=START, **EXACT)
+    config, true = Config(data=year, start=START), exact(year)
     errors = []
     for number in range(400):
         at = START + timedelta(hours=6 * number)
-        errors.append(forecast(config, at)["temperature_c"][hour - 1] - forecast(exact, at)["temperature_c"][hour - 1])
+        errors.append(forecast(config, at)["temperature_c"][hour - 1] - forecast(true, at)["temperature_c"][hour - 1])
     # The standard error of 400 draws is 3.5 %; four of them.
     assert np.std(errors) == pytest.approx(expected_c, rel=0.14)
     assert abs(np.mean(errors)) < 4 * expected_c / 20

@@ -44,7 +44,7 @@ class Config(BaseModel):
 
     keep: timedelta = timedelta(hours=6)
     silent_after: timedelta = timedelta(days=1)
-    restate_every: timedelta = timedelta(hours=6)
+    restate_every: timedelta = timedelta(hours=1)
     longest_s: float = 3600.0
 
 

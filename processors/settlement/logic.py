@@ -1,16 +1,16 @@
 """What was cleared and delivered becomes lines; what changes later becomes lines with the difference."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from datetime import datetime, timedelta
 
 import polars as pl
 
-from energy.effective import holding
 from energy.ids import composed, stamp, to_composed, to_stamp
 from energy.rules import Rulebook
 from processors.settlement import transfers as tr
-from streams import Batch, Col, Context, Emit, Keyed
+from processors.settlement.state import Called, Cleared, Delivered, Offered, Open, Settled, Terms, Weighed
+from processors.settlement.terms import accounts_of, contents, terms_of
+from streams import Batch, Context, Emit, Keyed
 from topics import (
     ActivationRequested,
     BidCleared,
@@ -22,128 +22,31 @@ from topics import (
     RulePublished,
 )
 
-SHARES = ("capacity_share", "energy_share", "penalty_share")
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Inputs = BidCleared | ActivationRequested | DeliveryMeasured
-
-
-class Cleared(Keyed, key=("bid_id", "trade_id"), expires="period_start"):
-    """The newest revision of what was cleared of a bid."""
-
-    bid_id: Col[str]
-    trade_id: Col[str]
-    revision: Col[int]
-    portfolio_id: Col[str]
-    product_id: Col[str]
-    direction: Col[str]
-    period_start: Col[datetime]
-    period_end: Col[datetime]
-    quantity_w: Col[int]
-    price_micros_per_mw_h: Col[int | None]
-    price_micros: Col[int | None]
-    currency: Col[str]
-
-
-class Offered(
-    Keyed, key=("portfolio_id", "product_id", "direction", "period_start", "site_id"), expires="period_start"
-):
-    """What a site had offered for a period when bids for it were first cleared."""
-
-    portfolio_id: Col[str]
-    product_id: Col[str]
-    direction: Col[str]
-    period_start: Col[datetime]
-    site_id: Col[str]
-    quantity_w: Col[int]
-
-
-class Weighed(Keyed, key=("subject",), expires="period_start"):
-    """A cleared period whose offers are known."""
-
-    subject: Col[str]
-    period_start: Col[datetime]
-
-
-class Called(Keyed, key=("activation_id",), expires="period_start"):
-    """The newest revision of an activation; a cancelled one has no quantity."""
-
-    activation_id: Col[str]
-    revision: Col[int]
-    portfolio_id: Col[str]
-    product_id: Col[str]
-    bid_id: Col[str | None]
-    period_start: Col[datetime]
-    period_end: Col[datetime]
-    quantity_w: Col[int]
-    price_micros_per_mwh: Col[int | None]
-    currency: Col[str]
-
-
-class Delivered(Keyed, key=("activation_id", "resource_id", "period_start"), expires="period_start"):
-    """The newest revision of what a site delivered."""
-
-    activation_id: Col[str]
-    resource_id: Col[str]
-    period_start: Col[datetime]
-    revision: Col[int]
-    site_id: Col[str]
-    requested_wh: Col[int]
-    delivered_wh: Col[int]
-
-
-class Open(Keyed, key=("subject",), expires="period_start"):
-    """To be settled, or settled again: a product's cleared period, or an activation."""
-
-    subject: Col[str]
-    portfolio_id: Col[str]
-    product_id: Col[str]
-    activation_id: Col[str | None]
-    period_start: Col[datetime]
-    period_end: Col[datetime | None]
-
-
-class Settled(Keyed, key=("subject",), expires="period_start"):
-    """What has been settled before."""
-
-    subject: Col[str]
-    portfolio_id: Col[str]
-    product_id: Col[str]
-    activation_id: Col[str | None]
-    period_start: Col[datetime]
-    period_end: Col[datetime | None]
-
-
-class Terms(Keyed, key=("topic", "entry", "valid_from")):
-    """A version of a contract, product or rule as it was settled with."""
-
-    topic: Col[str]
-    entry: Col[str]
-    valid_from: Col[datetime]
-    content: Col[str]
-
-
-STATE = (Cleared, Offered, Weighed, Called, Delivered, Open, Settled, Terms)
+MICROSECOND = timedelta(microseconds=1)
+APART = timedelta(days=1)
+"""Periods that lie further apart than this are read from the history one by one."""
 
 
 def on_batch(ctx: Context[None], batch: Batch[Inputs]) -> None:
     """Keep the newest revisions, and note what is to be settled."""
     if len(cleared := batch[BidCleared]):
-        rows = newest(ctx, Cleared, cleared)
+        rows = _newest(ctx, Cleared, cleared)
         ctx.state(Cleared).put(rows)
-        subject = to_composed(pl.col("portfolio_id"), pl.col("product_id"), to_stamp(pl.col("period_start")))
-        _open(ctx, rows.with_columns(subject=subject, activation_id=pl.lit(None, pl.String)))
+        period = to_composed(pl.col("portfolio_id"), pl.col("product_id"), to_stamp(pl.col("period_start")))
+        _open(ctx, rows.with_columns(subject="capacity/" + period, activation_id=pl.lit(None, pl.String)))
     if len(called := batch[ActivationRequested]):
         ordered = pl.when(ActivationRequested.status == "ORDERED").then(ActivationRequested.quantity_w).otherwise(0)
-        rows = newest(ctx, Called, called.with_columns(quantity_w=ordered))
+        rows = _newest(ctx, Called, called.with_columns(quantity_w=ordered))
         ctx.state(Called).put(rows)
-        _open(ctx, rows.with_columns(subject=pl.col("activation_id")))
+        _open(ctx, rows.with_columns(subject="activation/" + pl.col("activation_id"), period_end=None))
     if len(delivered := batch[DeliveryMeasured]):
-        rows = newest(ctx, Delivered, delivered)
+        rows = _newest(ctx, Delivered, delivered)
         ctx.state(Delivered).put(rows)
-        _open(ctx, rows.with_columns(subject=pl.col("activation_id"), period_end=pl.lit(None)))
+        _open(ctx, rows.with_columns(subject="activation/" + pl.col("activation_id"), period_end=None))
 
 
-def newest(ctx: Context[None], kind: type[Keyed], rows: pl.DataFrame) -> pl.DataFrame:
+def _newest(ctx: Context[None], kind: type[Keyed], rows: pl.DataFrame) -> pl.DataFrame:
     """Return the rows that replace what is known: of each key the highest revision, of equal ones the last."""
     key = list(kind.__key__)
     latest = rows.sort("revision", maintain_order=True).unique(key, keep="last", maintain_order=True)
@@ -152,41 +55,179 @@ def newest(ctx: Context[None], kind: type[Keyed], rows: pl.DataFrame) -> pl.Data
 
 
 def _open(ctx: Context[None], rows: pl.DataFrame) -> None:
-    # An activation's delivery does not say when the activation ends; the activation does, whichever is read first.
-    known = ctx.state(Open).get(rows.unique("subject", keep="last", maintain_order=True), suffix="_was")
-    ctx.state(Open).put(known.with_columns(period_end=pl.coalesce("period_end", "period_end_was")))
+    first = rows.group_by("subject", maintain_order=True).agg(
+        pl.col("portfolio_id", "product_id", "activation_id").first(),
+        pl.col("period_start").min(),
+        pl.col("period_end").max().cast(pl.Datetime("us", "UTC")),
+    )
+    known = ctx.state(Open).get(first, suffix="_was")
+    ctx.state(Open).put(known.with_columns(period_start=pl.min_horizontal("period_start", "period_start_was")))
 
 
 def on_tick(ctx: Context[None]) -> Iterator[Emit[LineSettled]]:
     """Settle what is complete."""
+    if ctx.now.date() != ctx.since.date():
+        _forget(ctx)
+    if not len(ctx.state(Open)) and not len(ctx.state(Settled)):
+        return
     _weigh(ctx)
     _reopen(ctx)
-    if not len(ctx.state(Open)):
-        return
-    until = min(ctx.watermark(record) for record in (BidCleared, ActivationRequested, DeliveryMeasured))
-    due = _due(ctx, until)
+    due = _due(ctx)
     if due.is_empty():
         return
     rules = Rulebook(ctx.table(RulePublished).to_dicts())
-    _forget(ctx, rules)
-    capacity = due.filter(pl.col("activation_id").is_null())
-    called = tr.called_quarters(
-        ctx.state(Called).get(due.select("activation_id").drop_nulls()).drop_nulls("revision")
-    )
-    accounts, terms = _agreed(ctx, rules, capacity, called)
-    ready = _ready(capacity, called, due, accounts)
-    if len(ready) < len(due):  # nobody to settle with is known yet
-        ctx.hold(due.join(ready, on="subject", how="anti")["period_start"].min())  # type: ignore[arg-type]
+    called = tr.called_quarters(ctx.state(Called).get(due.select("activation_id").drop_nulls()).drop_nulls("revision"))
+    moments = pl.concat([rows.select(tr.MOMENT) for rows in (due.filter(pl.col("activation_id").is_null()), called)])
+    moments = moments.unique(maintain_order=True)
+    terms = terms_of(moments, ctx.table(ContractChanged), rules)
+    accounts = accounts_of(moments, terms, ctx.table(ProductDefined), rules)
+    ready = _ready(ctx, due, called, accounts)
+    called = called.join(ready, on="activation_id", how="semi", maintain_order="left")
     target = pl.concat(
         [
-            tr.capacity_transfers(*_of_periods(ctx, ready), accounts, terms),
-            tr.energy_transfers(
-                called.join(ready, on="activation_id", how="semi", maintain_order="left"),
-                _delivered(ctx, ready), accounts, terms,
-            ),
+            tr.capacity_transfers(*_cleared(ctx, ready), accounts, terms),
+            tr.energy_transfers(called, _delivered(ctx, called), accounts, terms),
         ],
-        how="diagonal_relaxed",
-    )  # fmt: skip
-    yield Emit(LineSettled, _lines(ctx, target, ready))
+        how="diagonal",
+    )
+    yield Emit(LineSettled, _lines(ctx, tr.two_lines(target), ready))
     ctx.state(Settled).put(ready)
     ctx.state(Open).delete(ready)
+
+
+def _forget(ctx: Context[None]) -> None:
+    """Drop what is too old to be settled again."""
+    rules = Rulebook(ctx.table(RulePublished).to_dicts())
+    if rules.find("settlement.correction_window", ctx.now) is None:
+        return
+    before = ctx.now - timedelta(seconds=rules.long("settlement.correction_window", ctx.now))
+    for kind in (Cleared, Offered, Weighed, Called, Delivered, Open, Settled):
+        ctx.state(kind).expire(before)
+
+
+def _weigh(ctx: Context[None]) -> None:
+    """Keep what the sites had offered for newly cleared periods: what they offer later changes no capacity share."""
+    fresh = ctx.state(Open).changed().filter(pl.col("activation_id").is_null())
+    if fresh.is_empty():
+        return
+    known = ctx.state(Weighed).get(fresh.select("subject"), suffix="_was")["period_start_was"]
+    fresh = fresh.filter(known.is_null())
+    if fresh.is_empty():
+        return
+    for since, until in _spans(fresh["period_start"]):
+        offers = ctx.history(FlexibilityOffered, since=since, until=until).filter(
+            FlexibilityOffered.status == "AVAILABLE"
+        )
+        of_fresh = offers.join(fresh, on=list(tr.MOMENT), how="semi", maintain_order="left")
+        ctx.state(Offered).put(of_fresh.group_by(Offered.__key__, maintain_order=True).agg(pl.col("quantity_w").sum()))
+    ctx.state(Weighed).put(fresh)
+
+
+def _spans(starts: pl.Series) -> list[tuple[datetime, datetime]]:
+    """Return spans that hold all starts, with no long gap inside: one read of the history each."""
+    spans: list[tuple[datetime, datetime]] = []
+    for start in starts.unique(maintain_order=True).sort().to_list():
+        if spans and start - spans[-1][1] <= APART:
+            spans[-1] = (spans[-1][0], start + MICROSECOND)
+        else:
+            spans.append((start, start + MICROSECOND))
+    return spans
+
+
+def _reopen(ctx: Context[None]) -> None:
+    """Open again what a changed contract, product or rule governs."""
+    now = pl.concat([
+        contents(ctx.table(ContractChanged), "contract_id"),
+        contents(ctx.table(ProductDefined), "product_id"),
+        contents(ctx.table(RulePublished).filter(RulePublished.rule_id.str.starts_with("settlement.")), "rule_id"),
+    ])  # fmt: skip
+    known = ctx.state(Terms).get(now, suffix="_was")
+    changed = known.filter(pl.col("content").ne_missing(pl.col("content_was")))
+    if changed.is_empty():
+        return
+    ctx.state(Terms).put(changed)
+    again = ctx.state(Settled).scan(Settled.period_end > changed["valid_from"].min())
+    ctx.state(Open).put(again.with_columns(pl.when(pl.col("activation_id").is_null()).then("period_end")))
+
+
+def _due(ctx: Context[None]) -> pl.DataFrame:
+    """Return what is over and known in full, each with the time that it covers or covered when it was last settled."""
+    until = min(ctx.watermark(record) for record in (BidCleared, ActivationRequested, DeliveryMeasured))
+    rows = ctx.state(Open).scan()
+    called = ctx.state(Called).get(rows.select("activation_id"))
+    settled = ctx.state(Settled).get(rows.select("subject"))
+    # Lines are for whole quarter-hours, also where an activation begins within one.
+    start, end = pl.coalesce("called_from", "period_start").dt.truncate("15m"), pl.coalesce("period_end", "called_to")
+    covered = {
+        "period_start": pl.min_horizontal(start, "settled_from"), "period_end": pl.max_horizontal(end, "settled_to")
+    }  # fmt: skip
+    return (
+        rows.with_columns(
+            called_from=called["period_start"], called_to=called["period_end"],
+            settled_from=settled["period_start"], settled_to=settled["period_end"],
+        )
+        .filter(end <= until)
+        .with_columns(**covered)
+        .select(rows.columns)
+    )  # fmt: skip
+
+
+def _ready(ctx: Context[None], due: pl.DataFrame, called: pl.DataFrame, accounts: pl.DataFrame) -> pl.DataFrame:
+    """Return what can be settled: where the accounts of both sides are known. The rest holds the watermark."""
+    places = pl.concat([due.filter(pl.col("activation_id").is_null()), called], how="diagonal")
+    without = places.join(accounts, on=list(tr.MOMENT), how="anti", maintain_order="left")
+    if without.is_empty():
+        return due
+    ctx.hold(min(without["period_start"].to_list()))
+    return due.join(without, on="subject", how="anti", maintain_order="left").join(
+        without, on="activation_id", how="anti", maintain_order="left"
+    )
+
+
+def _cleared(ctx: Context[None], ready: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the clearing and the offers of the periods to be settled."""
+    periods = ready.filter(pl.col("activation_id").is_null())
+    first, last = periods["period_start"].min(), periods["period_start"].max()
+    cleared = ctx.state(Cleared).scan(pl.col("period_start").is_between(first, last) & (pl.col("quantity_w") > 0))
+    offered = ctx.state(Offered).scan(pl.col("period_start").is_between(first, last))
+    moment = list(tr.MOMENT)
+    return (
+        cleared.join(periods, on=moment, how="semi", maintain_order="left"),
+        offered.join(periods, on=moment, how="semi", maintain_order="left"),
+    )
+
+
+def _delivered(ctx: Context[None], called: pl.DataFrame) -> pl.DataFrame:
+    """Return what each site delivered of the activations to be settled."""
+    ids = called["activation_id"].unique(maintain_order=True).to_list()
+    rows = ctx.state(Delivered).scan(pl.col("activation_id").is_in(ids))
+    return rows.group_by(*tr.QUARTERLY, "site_id", maintain_order=True).agg(
+        pl.col("requested_wh", "delivered_wh").sum()
+    )
+
+
+def _lines(ctx: Context[None], target: pl.DataFrame, ready: pl.DataFrame) -> pl.DataFrame:
+    """Return the new lines: whole ones of what is settled for the first time, differences of the rest."""
+    known = ctx.state(Settled).get(ready.select("subject"), suffix="_was")["period_end_was"]
+    again = ready.filter(known.is_not_null())
+    first = _among(target, ready.filter(known.is_null()))
+    parts = [tr.differences(first, LineSettled.__topic__.empty()).with_columns(run_kind=pl.lit("FIXING"))]
+    if len(again):
+        reads = [ctx.history(LineSettled, since=since, until=until) for since, until in _spans(_quarters(again))]
+        changes = tr.differences(_among(target, again), _among(pl.concat(reads), again))
+        parts.append(changes.with_columns(run_kind=pl.lit("CORRECTION")))
+    return pl.concat(parts, how="diagonal").with_columns(run_id=pl.lit(composed("settlement", stamp(ctx.now))))
+
+
+def _quarters(subjects: pl.DataFrame) -> pl.Series:
+    return pl.concat([subjects["period_start"], subjects["period_end"]])
+
+
+def _among(rows: pl.DataFrame, subjects: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows (lines, or lines to be) that belong to some subjects."""
+    capacity = subjects.filter(pl.col("activation_id").is_null())
+    of_periods = rows.filter(pl.col("activation_id").is_null()).join(
+        capacity, on=list(tr.MOMENT), how="semi", maintain_order="left"
+    )
+    of_calls = rows.join(subjects, on="activation_id", how="semi", maintain_order="left")
+    return pl.concat([of_periods, of_calls])

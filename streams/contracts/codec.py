@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import fastavro
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -127,7 +126,7 @@ class Codec:
         """What decodes values of this header, or why they are rejected."""
         found = self._readers.get((topic, header))
         if found is None:
-            schema_id = int.from_bytes(header[1:], "big")
+            schema_id = int.from_bytes(header[1:], "big", signed=True)
             try:
                 found = Reader(topic, schema_id, self.registry.schema(schema_id))
             except UnknownSchema as error:
@@ -259,7 +258,7 @@ class Codec:
             body = io.BytesIO(value)
             body.seek(HEADER)
             try:
-                event: Any = fastavro.schemaless_reader(body, reader.logical, reader.wanted)
+                event = reader.event(body)
             except (ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
                 raise DecodeError(f"{topic.name}: event {row}: MALFORMED: {error}") from None
             if body.tell() != len(value):

@@ -18,7 +18,7 @@ from streams.contracts.canonical import encoded_size
 from streams.contracts.schema import fields_of, full_name, is_vectorised
 from streams.contracts.topic import Field, Kind, Topic
 from streams.contracts.violation import FaultError
-from streams.contracts.wire import WireError, read_body
+from streams.contracts.wire import WireError, look_inside, read_body
 
 HEADER: Final = 5  # magic byte and schema id
 _MAGIC = b"\0"
@@ -94,6 +94,31 @@ def to_physical(field: Field, value: Any) -> Any:
     return pl.Series([value], dtype=field.dtype).to_physical()[0]
 
 
+def _mismatch(written: Sequence[Field], wanted: Sequence[Field], inside: str = "") -> str:
+    """Why fields as they were written cannot be read as these; empty where they can."""
+    by_name = {field.name: field for field in written}
+    for field in wanted:
+        writer, where = by_name.get(field.name), f"{inside}{field.name}"
+        if writer is None:
+            if not field.has_default:
+                return f"lacks {where}, which has no default"
+        elif (writer.kind, writer.enum) != (field.kind, field.enum) or (writer.nullable and not field.nullable):
+            return f"has {where} as another type"
+        elif wrong := _mismatch(writer.items, field.items, f"{where}."):
+            return wrong
+    return ""
+
+
+def _resolved(field: Field, items: Sequence[Any] | None) -> Sequence[Any] | None:
+    """The items of an array as another version of it has them."""
+    if items is None or not field.items[0].name:
+        return items
+    return [
+        {part.name: item[part.name] if part.name in item else to_physical(part, part.default) for part in field.items}
+        for item in items
+    ]
+
+
 @dataclass(frozen=True)
 class Broken:
     """A value that cannot be decoded: its place in what was given, a code, and why."""
@@ -127,7 +152,7 @@ class Reader:
             raise WrongSchemaError(f"schema {schema_id} is no event type: {error}") from None
         if self.fields is not topic.fields:
             self._resolve(schema_id)
-        self.vectorised = is_vectorised(self.fields)
+        self.vectorised = is_vectorised(self.fields) and topic.vectorised
         self._framed = frame_schema(self.schema)
         self._id_bits = struct.unpack("<I", self.header[1:])[0]
         self._at = {field.name: at for at, field in enumerate(self.fields)}
@@ -138,16 +163,9 @@ class Reader:
         wanted, found = full_name(self.topic.schema, ""), full_name(self.schema, "")
         if found != wanted:
             raise WrongSchemaError(f"schema {schema_id} is {found}; the topic has {wanted}")
-        written = {field.name: field for field in self.fields}
-        for field in self.topic.fields:
-            writer = written.get(field.name)
-            if writer is None:
-                if not field.has_default:
-                    raise WrongSchemaError(f"schema {schema_id} lacks {field.name}, which has no default")
-            elif (writer.kind, writer.enum) != (field.kind, field.enum) or (writer.nullable and not field.nullable):
-                raise WrongSchemaError(f"schema {schema_id} has {field.name} as another type")
-            elif writer.kind == "array" and writer.dtype != field.dtype:
-                raise WrongSchemaError(f"schema {schema_id} has {field.name} as an array of something else")
+        wrong = _mismatch(self.fields, self.topic.fields)
+        if wrong:
+            raise WrongSchemaError(f"schema {schema_id} {wrong}")
 
     @property
     def has_newer_symbols(self) -> bool:
@@ -198,11 +216,7 @@ class Reader:
         for field in self.topic.fields:
             at = self._at.get(field.name)
             kind = _ARROW[field.kind]
-            if at is None:
-                value = pa.scalar(to_physical(field, field.default), pa.int64() if field.kind == "timestamp" else None)
-                column = pa.repeat(value.cast(kind) if field.default is not None else pa.scalar(None, kind), len(body))
-            else:
-                column = body.column(at)
+            column = pa.repeat(pa.scalar(field.default, kind), len(body)) if at is None else body.column(at)
             columns.append(column.view(kind) if field.kind == "timestamp" else column)
         return pl.DataFrame(pa.RecordBatch.from_arrays(columns, schema=self._arrow))
 
@@ -215,18 +229,40 @@ class Reader:
         """The writer's schema as fastavro wants it."""
         return fastavro.parse_schema(dict(self.schema))
 
+    def event(self, body: io.BytesIO) -> dict[str, Any]:
+        """One event as fastavro reads it, times as aware datetimes; its errors go through.
+
+        Raises:
+            ValueError: a symbol that the topic's schema does not have.
+        """
+        event: Any = fastavro.schemaless_reader(body, self.logical, None)
+        if self.fields is self.topic.fields:
+            return dict(event)
+        for name, symbols in self._symbols.items():
+            if event[name] is not None and event[name] not in symbols:
+                raise ValueError(f"{name} = {event[name]!r}, a symbol of a newer version")
+        return {field.name: event.get(field.name, field.default) for field in self.topic.fields}
+
     @cached_property
-    def wanted(self) -> Any:
-        """The topic's schema as fastavro wants it; None where it is the writer's."""
-        return None if self.fields is self.topic.fields else fastavro.parse_schema(dict(self.topic.schema))
+    def _symbols(self) -> dict[str, frozenset[str]]:
+        """The symbols of the topic's enums that the writer has too."""
+        return {
+            field.name: frozenset(field.symbols)
+            for field in self.topic.fields
+            if field.kind == "enum" and field.name in self._at
+        }
 
     def rows(self, values: Sequence[bytes]) -> tuple[pl.DataFrame, list[Broken]]:
         """All values one by one, by fastavro: the frame of the good ones, and what is wrong with the others."""
         found, broken = [], []
         parsed = self._parsed
+        arrays = [field for field in self.topic.fields if field.kind == "array" and field.name in self._at]
         for at, value in enumerate(values):
             try:
-                found.append(self._row(parsed, value))
+                row = self._row(parsed, value)
+                for field in arrays:
+                    look_inside(field, row[field.name])
+                found.append(row)
             except WireError as error:
                 broken.append(Broken(at, error.code, error.text))
         return self._columns(found), broken
@@ -250,6 +286,8 @@ class Reader:
         for field in self.topic.fields:
             if field.name in self._at:
                 values = [row[field.name] for row in rows]
+                if field.kind == "array" and self.fields is not self.topic.fields:
+                    values = [_resolved(field, items) for items in values]
             else:
                 values = [to_physical(field, field.default)] * len(rows)
             series = pl.Series(field.name, values, dtype=physical_dtype(field), strict=True)

@@ -1,5 +1,6 @@
 """From what a handler emits to a frame that has exactly the topic's columns, and from that to framed values."""
 
+import math
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,9 @@ import pyruhvro
 
 from streams.columns import UTC_MICROS
 from streams.contracts.decoding import arrow_type, frame_header, frame_schema, physical, physical_dtype
-from streams.contracts.guard import Guard
+from streams.contracts.guard import MICROS, Guard, shown
 from streams.contracts.record import Record
-from streams.contracts.schema import EPOCH
+from streams.contracts.schema import EPOCH, UNKNOWN
 from streams.contracts.topic import Field, Topic
 from streams.errors import EmitError
 
@@ -44,6 +45,7 @@ class Writer:
         self._names = list(topic.columns)
         self._dtypes = list(topic.columns.values())
         self._required = [field.name for field in topic.fields if not field.nullable]
+        self._arrays = any(field.kind == "array" for field in topic.fields)  # what is in them is looked at in Python
         self._guard = Guard(topic, symbols=True)
 
     # --- what is emitted becomes a frame -----------------------------------------------------------------------
@@ -68,7 +70,7 @@ class Writer:
     def _refuse(self, frame: pl.DataFrame, bad: pl.Series, text: str) -> None:
         at = int(bad.arg_max() or 0)
         first = ", ".join(
-            f"{name}={frame.get_column(name)[at]}"
+            f"{name}={shown(frame, name, at)}"
             for name in dict.fromkeys((self.topic.key, *self.topic.identity))
             if name in frame.columns
         )
@@ -98,7 +100,7 @@ class Writer:
 
     def _of_frame(self, rows: pl.DataFrame) -> pl.DataFrame:
         names = rows.columns
-        if names == self._names and rows.dtypes == self._dtypes:
+        if not self._arrays and names == self._names and rows.dtypes == self._dtypes:
             return rows
         given = set(names)
         if unknown := given.difference(self._names):
@@ -107,7 +109,8 @@ class Writer:
         for field in self.topic.fields:
             if field.name in given:
                 column = rows.get_column(field.name)
-                columns.append(column if column.dtype == field.dtype else self._cast(field, column))
+                as_is = column.dtype == field.dtype and field.kind != "array"
+                columns.append(column if as_is else self._cast(field, column))
             elif field.has_default:
                 columns.append(self._fill[field.name].new_from_index(0, rows.height))
             else:
@@ -223,6 +226,8 @@ class Writer:
             raise self.error(f"{named.name} is null in row {row}")
         if part.kind == "double" and made is not None and not np.isfinite(made):
             raise self.error(f"{named.name} = {made} in row {row} is NaN or infinite")
+        if part.kind == "timestamp" and made is not None and made not in MICROS:
+            raise self.error(f"{named.name} = {value} in row {row} is not between the years 1900 and 2299")
         if part.kind == "enum" and made is not None and made not in part.symbols[1:]:
             raise self.error(f"{named.name} = {made!r} in row {row} is none of {', '.join(part.symbols[1:])}")
         return made
@@ -296,12 +301,15 @@ class Writer:
 
     def _write(self, parsed: Any, schema_id: int, rows: Iterable[Mapping[str, Any]]) -> list[bytes]:
         header = frame_header(schema_id)
-        found = []
+        found: list[bytes] = []
         write = fastavro.schemaless_writer
         for row in rows:
             out = BytesIO()
             out.write(header)
-            write(out, parsed, row, strict_allow_default=True)
+            try:
+                write(out, parsed, row, strict_allow_default=True)
+            except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+                raise self.error(f"event {len(found)} cannot be encoded: {error}") from None
             found.append(out.getvalue())
         return found
 
@@ -311,23 +319,33 @@ class Writer:
     def _parsed(self) -> Any:
         return fastavro.parse_schema(dict(self.topic.schema))
 
+    @cached_property
+    def _watched(self) -> list[Field]:
+        """The fields in which fastavro would write what nobody should read."""
+        kinds = {"timestamp", "double", "enum"}
+        return [f for f in self.topic.fields if f.kind in kinds or any(part.kind in kinds for part in f.items)]
+
+    def _watch(self, field: Field, value: Any, name: str) -> None:
+        if value is None:
+            return
+        match field.kind:
+            case "timestamp" if not isinstance(value, datetime) or value.tzinfo is None:
+                raise self.error(f"{name} = {value!r} is no time with a time zone; give it one, as UTC")
+            case "double" if not isinstance(value, (float, int)) or not math.isfinite(value):
+                raise self.error(f"{name} = {value!r} is NaN, infinite or no number")
+            case "enum" if value == UNKNOWN:
+                raise self.error(f"{name} = {value!r}, which no event may have")
+            case "array":
+                for item in value:
+                    for part in field.items:
+                        self._watch(part, item.get(part.name) if part.name else item, f"{name}.{part.name}")
+
     def encode_events(self, schema_id: int, events: Sequence[Mapping[str, Any]]) -> list[bytes]:
         """Framed values of a few events; types and times are looked at, the checks are not."""
-        times = [field.name for field in self.topic.fields if field.kind == "timestamp"]
-        doubles = [field.name for field in self.topic.fields if field.kind == "double"]
         for event in events:
-            for name in times:
-                value = event.get(name)
-                if value is not None and value.tzinfo is None:
-                    raise self.error(f"{name} = {value} is a naive time; give it a time zone, as UTC")
-            for name in doubles:
-                value = event.get(name)
-                if value is not None and not np.isfinite(value):
-                    raise self.error(f"{name} = {value} is NaN or infinite")
-        try:
-            return self._write(self._parsed, schema_id, events)
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-            raise self.error(f"cannot be encoded: {error}") from None
+            for field in self._watched:
+                self._watch(field, event.get(field.name), field.name)
+        return self._write(self._parsed, schema_id, events)
 
 
 def _listed(field: Field) -> str:

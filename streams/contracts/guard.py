@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from streams.columns import UTC_MICROS
 from streams.contracts import checks as sql
 from streams.contracts.rowwise import RowRules, row_rules
 from streams.contracts.schema import EPOCH, UNKNOWN
@@ -22,8 +23,8 @@ EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 LATEST = datetime(2300, 1, 1, tzinfo=UTC)
 _FIRST_DAY = date(1900, 1, 1)
 _LAST_DAY = date(2299, 12, 31)
-_MICROS = range((EARLIEST - EPOCH) // timedelta(microseconds=1), (LATEST - EPOCH) // timedelta(microseconds=1))
-_DAYS = range((EARLIEST - EPOCH).days, (LATEST - EPOCH).days)
+MICROS = range((EARLIEST - EPOCH) // timedelta(microseconds=1), (LATEST - EPOCH) // timedelta(microseconds=1))
+DAYS = range((EARLIEST - EPOCH).days, (LATEST - EPOCH).days)
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Rule:
 
     def told(self, frame: pl.DataFrame, row: int) -> str:
         """The rule with the values of a row that break it."""
-        values = ", ".join(f"{name} = {_shown(frame.get_column(name)[row])}" for name in self.names)
+        values = ", ".join(f"{name} = {shown(frame, name, row)}" for name in self.names)
         return f"{values} {self.text}" if self.code != "CHECK_FAILED" else f"{self.text}: {values}"
 
 
@@ -108,7 +109,7 @@ class Guard:
     def _by_row(self) -> RowRules | None:
         assert self.rules  # refuses checks that cannot be used
         trees = [sql.parse(text) for text in self._topic.checks]
-        return row_rules(self._topic, trees, symbols=self._symbols, micros=_MICROS, days=_DAYS)
+        return row_rules(self._topic, trees, symbols=self._symbols, micros=MICROS, days=DAYS)
 
     @cached_property
     def _physical(self) -> frozenset[str]:
@@ -170,7 +171,16 @@ def null_text(check: str, absent: tuple[str, ...]) -> str:
     return f"`{check}` can yield NULL {when}; write `{first} IS NULL OR …` or `{first} IS NOT NULL AND …`"
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
+def shown(frame: pl.DataFrame, name: str, row: int) -> str:
+    """A value in words; a time that Python has no object for, which polars would panic on, as its number."""
+    column = frame.get_column(name)
+    value = column.to_physical()[row]
+    if value is None:
+        return "None"
+    if column.dtype == UTC_MICROS:
+        if value not in MICROS:
+            return f"{value} µs after 1970"
+        return (EPOCH + timedelta(microseconds=value)).isoformat().replace("+00:00", "Z")
+    if column.dtype == pl.Date():
+        return str((EPOCH + timedelta(days=value)).date()) if value in DAYS else f"{value} days after 1970"
     return repr(value)

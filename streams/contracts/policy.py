@@ -1,5 +1,6 @@
 """The rules for contract files (CONTRACTS section 1) as data-driven checks: what is wrong, with file and field."""
 
+import keyword
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from streams.contracts.files import REJECTED, Source, read_source
 from streams.contracts.guard import condition
 from streams.contracts.library import Contracts
 from streams.contracts.proof import both_ways
+from streams.contracts.record import Record
 from streams.contracts.schema import SHARED_NAMESPACE, UNKNOWN, fields_of, full_name
 from streams.contracts.stubs import stubs
 from streams.contracts.topic import Field, Topic
@@ -99,6 +101,8 @@ def legal_names(project: Project) -> Iterator[Violation]:
         for field in _parts(fields):
             if field.name and not _FIELD.fullmatch(field.name):
                 yield Violation(file, field.name, "is not in snake_case")
+            if hasattr(Record, field.name) or keyword.iskeyword(field.name):
+                yield Violation(file, field.name, "is a word that a record class needs itself")
     for topic in project.source.topics.values():
         found = _TOPIC.fullmatch(topic.name)
         if not found:

@@ -5,10 +5,13 @@ encoding (the shortest varints, arrays in one block), so that a row of the histo
 It is used where a batch does not decode, on the few rows around the fault.
 """
 
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from streams.contracts.guard import DAYS, MICROS
+from streams.contracts.schema import UNKNOWN
 from streams.contracts.topic import Field
 
 # Why a record was rejected; the codes are stable, they stand in `<topic>.rejected` for ever.
@@ -35,6 +38,30 @@ class WireError(Exception):
         super().__init__(text)
         self.code = code
         self.text = text
+
+
+def look_inside(field: Field, items: Sequence[Any] | None) -> None:
+    """Refuse in an array what is refused in a column: numbers, times and symbols that nobody can use.
+
+    Args:
+        field: the topic's field, an array.
+        items: its value, times as integers.
+
+    Raises:
+        WireError: what is wrong in which part.
+    """
+    for item in items or ():
+        for part in field.items:
+            value = item.get(part.name) if part.name else item
+            if value is None:
+                continue
+            name = f"{field.name}.{part.name}" if part.name else field.name
+            if part.kind == "double" and not math.isfinite(value):
+                raise WireError("NOT_FINITE", f"{name} = {value} is NaN or infinite")
+            if part.kind == "enum" and (value == UNKNOWN or value not in part.symbols):
+                raise WireError("UNKNOWN_SYMBOL", f"{name} = {value!r} is a symbol of a newer version")
+            if part.kind in ("timestamp", "date") and value not in (MICROS if part.kind == "timestamp" else DAYS):
+                raise WireError("OUT_OF_RANGE", f"{name} = {value} is not between the years 1900 and 2299")
 
 
 class _Cursor:

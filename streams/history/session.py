@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -83,7 +84,8 @@ class Session:
                 client = clickhouse_connect.get_client(
                     settings=own | settings, autogenerate_session_id=False, **options
                 )
-                client.command(f"CREATE DATABASE IF NOT EXISTS {tables.quoted(database)}", use_database=False)
+                if "readonly" not in settings:
+                    client.command(f"CREATE DATABASE IF NOT EXISTS {tables.quoted(database)}", use_database=False)
             except ClickHouseError as error:
                 where = f"{options.get('host', 'localhost')}:{options.get('port', 8123)}"
                 raise HistoryError(f"history at {where}: {_one_line(error)}") from None
@@ -143,11 +145,12 @@ class Session:
         Args:
             table: where to.
             frame: the rows; their columns are the table's.
-            token: a second insert of the same token is ignored; None: an insert never is.
+            token: a second insert of the same token is ignored; None for one that never is.
         """
         block = io.BytesIO()
         frame.rechunk().write_ipc_stream(block, compat_level=pl.CompatLevel.oldest())
-        settings: dict[str, Any] = {"insert_deduplication_token": token} if token else {"insert_deduplicate": 0}
+        # Without a token ClickHouse would go by a hash of the rows, whatever insert_deduplicate says.
+        settings = {"insert_deduplication_token": token or uuid.uuid4().hex}
         with self._clearly(f"insert into {table}"):
             self._client.raw_insert(table, frame.columns, block.getvalue(), settings, "ArrowStream")
 
@@ -159,10 +162,7 @@ class Session:
             data = self._people.raw_query(sql.strip().rstrip(";"), fmt="ArrowStream")
         if not data:
             return pl.DataFrame()
-        try:
-            found = pl.read_ipc_stream(io.BytesIO(data))
-        except pl.exceptions.PolarsError:
-            raise HistoryError("history: query: leave FORMAT out; the result comes as a table") from None
+        found = pl.read_ipc_stream(io.BytesIO(data))
         return found.with_columns(_as_text(column) for column in found.iter_columns())
 
 
@@ -192,5 +192,5 @@ def _one_line(error: Exception) -> str:
     for start in ("DB::Exception: ", "DB::NetException: "):
         said = said.rpartition(start)[2]
     if "Syntax error" in said and "ArrowStream" in said:  # at what we put behind it
-        said = "Syntax error at the end of the query; it must be one that gives rows: SELECT, WITH, SHOW, DESCRIBE"
+        said = "Syntax error at the end; what gives rows can be asked (SELECT, WITH, SHOW, DESCRIBE), without FORMAT"
     return said.partition(" (version ")[0].partition(" Stack trace:")[0].strip()[:500]

@@ -14,7 +14,7 @@ compressed), and a sequence of operations, done in order::
 
     operation   1  1 put, 2 delete, 3 expire, 4 end of tick
     class       2  length of what follows; 0 for the end of a tick, which is one for all classes of the task
-                n  UTF-8, e.g. `Open(site_id: str key, period_start: datetime key expires, peak_w: float, at: datetime?)`
+                n  UTF-8, e.g. `Open(site_id: str key, at: datetime key expires, peak_w: float, kind: str?)`
     data        4  length of what follows
                 m  put: an Arrow IPC stream with all columns; delete: one with the key columns, each in one batch
                    expire: 8 bytes, rows whose `expires` is earlier than so many microseconds since 1970 are removed
@@ -35,7 +35,6 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cache
 from typing import Final, Literal
 
 import polars as pl
@@ -67,6 +66,9 @@ SNAPSHOT: Final = b"S"
 Kind = Literal[b"C", b"S"]
 
 
+_DESCRIPTIONS: Final[dict[type[Keyed], str]] = {}
+
+
 class Op(IntEnum):
     """What happened to state."""
 
@@ -86,9 +88,14 @@ class Change:
     before: int = 0
 
 
-@cache
 def describe(keyed: type[Keyed]) -> str:
     """A class and its columns as text, e.g. ``Open(site_id: str key, at: datetime?)``."""
+    if (text := _DESCRIPTIONS.get(keyed)) is None:
+        text = _DESCRIPTIONS[keyed] = _describe(keyed)
+    return text
+
+
+def _describe(keyed: type[Keyed]) -> str:
     columns = []
     for name, dtype in keyed.__columns__.items():
         text = f"{name}: {_KINDS[dtype]}"
@@ -177,7 +184,8 @@ def _operation(change: Change, data: bytes) -> bytes:
 def _record(pieces: list[bytes], kind: Kind) -> bytes:
     body = b"".join(pieces)
     codec = b"L" if len(body) < _SHORT_BODY else b"Z"
-    checked = struct.pack("<cI", codec, len(body)) + _CODECS[codec].compress(body, asbytes=True)
+    compressed: bytes = _CODECS[codec].compress(body, asbytes=True)
+    checked = struct.pack("<cI", codec, len(body)) + compressed
     return struct.pack("<4sBcI", _MAGIC, _VERSION, kind, zlib.crc32(checked)) + checked
 
 
@@ -223,7 +231,9 @@ def _change(op: Op, text: str, data: memoryview, classes: dict[str, type[Keyed]]
         return Change(op)
     keyed = classes.get(text.split("(", 1)[0])
     if keyed is None:
-        raise StateError(f"changelog record: state {text} is not declared; a processor whose state changes has a new version")
+        raise StateError(
+            f"changelog record: state {text} is not declared; a processor whose state changes has a new version"
+        )
     if describe(keyed) != text:
         raise StateError(
             f"changelog record: it was written for {text}, declared is {describe(keyed)}; "
@@ -235,4 +245,7 @@ def _change(op: Op, text: str, data: memoryview, classes: dict[str, type[Keyed]]
     names = list(keyed.__columns__ if op is Op.PUT else keyed.__key__)
     if rows.columns != names or rows.dtypes != [keyed.__columns__[name] for name in names]:
         raise StateError(f"changelog record: rows for {text} have the columns {dict(rows.schema)}")
+    for name in names:
+        if name not in keyed.__nullable__ and rows.get_column(name).null_count():
+            raise StateError(f"changelog record: column {name!r} of {text} is null, which it may not be")
     return Change(op, keyed, rows)

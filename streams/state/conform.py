@@ -1,5 +1,6 @@
 """What is put into state, checked against its class: columns, types without loss, nulls, keys."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,26 @@ from streams.state.index import Keys
 
 
 def key_columns(keyed: type[Keyed], rows: pl.DataFrame) -> Keys:
-    """The key columns of ``rows``, in the class's types; nulls are let through."""
-    columns = []
-    for name in keyed.__key__:
-        if name not in rows.columns:
-            raise StateError(f"state {keyed.__name__}: the rows have no column {name!r}, which is part of the key")
-        columns.append(_cast(keyed, rows.get_column(name)))
-    return Keys(columns)
+    """The key columns of ``rows``, in the class's types; nulls are let through.
+
+    Raises:
+        StateError: one is missing or of another type.
+    """
+    has_columns(keyed, rows, keyed.__key__)
+    return Keys([_cast(keyed, rows.get_column(name)) for name in keyed.__key__])
+
+
+def has_columns(keyed: type[Keyed], rows: pl.DataFrame, names: Iterable[str]) -> None:
+    """Refuse rows without these columns; nullable ones may be missing.
+
+    Raises:
+        StateError: one is missing.
+    """
+    if missing := set(names).difference(rows.columns, keyed.__nullable__):
+        listed = ", ".join(sorted(missing))
+        raise StateError(
+            f"state {keyed.__name__}: the rows have no column {listed}; they have {', '.join(rows.columns)}"
+        )
 
 
 def whole_rows(keyed: type[Keyed], rows: pl.DataFrame) -> pl.DataFrame:
@@ -26,15 +40,14 @@ def whole_rows(keyed: type[Keyed], rows: pl.DataFrame) -> pl.DataFrame:
     Raises:
         StateError: a column is missing, has another type, or is null where it may not be; a key is not finite.
     """
+    has_columns(keyed, rows, keyed.__columns__)
     present = set(rows.columns)
     columns = []
     for name, dtype in keyed.__columns__.items():
         if name in present:
             column = _cast(keyed, rows.get_column(name))
-        elif name in keyed.__nullable__:
-            column = pl.Series(name, [None], dtype=dtype).new_from_index(0, rows.height)
         else:
-            raise StateError(f"state {keyed.__name__}: the rows have no column {name!r}, which may not be null")
+            column = pl.Series(name, [None], dtype=dtype).new_from_index(0, rows.height)
         if name not in keyed.__nullable__ and column.null_count():
             raise StateError(_null(keyed, name, rows, column))
         if name in keyed.__key__ and column.dtype.is_float():
@@ -58,7 +71,8 @@ def _cast(keyed: type[Keyed], column: pl.Series) -> pl.Series:
     if not _related(column.dtype, target):
         raise StateError(f"state {keyed.__name__}: column {column.name!r} is {column.dtype}, declared is {target}")
     result = column.cast(target, strict=False)
-    if column.dtype != pl.Null and not result.cast(column.dtype, strict=False).equals(column, null_equal=True):
+    exact = column.dtype.is_numeric() or column.dtype.is_temporal()
+    if exact and not result.cast(column.dtype, strict=False).equals(column, null_equal=True):
         raise StateError(
             f"state {keyed.__name__}: column {column.name!r} is {column.dtype} and has values that {target} cannot hold"
         )
@@ -95,4 +109,6 @@ def _null(keyed: type[Keyed], name: str, rows: pl.DataFrame, column: pl.Series) 
 
 
 def _show(key: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value if not isinstance(value, str | bytes) else repr(value)}" for name, value in key.items())
+    return ", ".join(
+        f"{name}={value if not isinstance(value, str | bytes) else repr(value)}" for name, value in key.items()
+    )

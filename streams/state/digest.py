@@ -41,8 +41,8 @@ def _canonical(column: pl.Series) -> list[bytes]:
     if isinstance(column.dtype, pl.String):
         column = column.cast(pl.Binary)
     if isinstance(column.dtype, pl.Binary):
-        values = column.fill_null(b"").to_list()
-        return [valid, np.array([len(value) for value in values], dtype="<u8").tobytes(), b"".join(values)]
+        texts: list[bytes] = column.fill_null(b"").to_list()
+        return [valid, np.array([len(text) for text in texts], dtype="<u8").tobytes(), b"".join(texts)]
     physical = column.to_physical()
     physical = physical.fill_null(value=False) if physical.dtype == pl.Boolean else physical.fill_null(0)
     values = physical.to_numpy()

@@ -120,12 +120,18 @@ class Index(Protocol):
         """Forget all rows put after some moment, and lead to those again that went since."""
         ...
 
+    def renumber(self, rows: IntArray) -> None:
+        """Let the living rows, in ascending order, be 1, 2, 3 from now on, and forget the others."""
+        ...
+
     def order(self, rows: IntArray, /) -> IntArray | None:
         """The rows ordered by key, if that is cheaper here than ordering columns."""
         ...
 
     @property
-    def nbytes(self) -> int: ...
+    def nbytes(self) -> int:
+        """About the bytes it holds."""
+        ...
 
 
 class DictIndex:
@@ -170,6 +176,11 @@ class DictIndex:
             del self._values[int(new[0]) :]
         self._rows.update((self._values[row], row) for row in gone.tolist())
 
+    def renumber(self, rows: IntArray) -> None:
+        """See `Index`."""
+        self._values = [None, *map(self._values.__getitem__, rows.tolist())]
+        self._rows = dict(zip(self._values[1:], range(1, len(self._values)), strict=True))
+
     def order(self, rows: IntArray, /) -> IntArray | None:
         """See `Index`; strings are ordered by code points, which is the order of their UTF-8 bytes."""
         if len(rows) > _FEW:
@@ -192,15 +203,24 @@ class HashIndex:
 
     def __init__(self, keys_of: Callable[[IntArray], Keys], keys: int, rows: int) -> None:
         """An index with room for at least so many keys, rows numbered below ``rows`` at first."""
+        self._keys_of = keys_of
+        self._hashes = np.zeros(rows, dtype=np.uint64)
+        self._places = np.zeros(rows, dtype=np.int64)
+        self._clear(keys)
+
+    def _clear(self, keys: int) -> None:
         size = _SMALLEST
         while size < 3 * keys:
             size *= 2
-        self._keys_of = keys_of
         self._table = np.zeros(size, dtype=np.int32)
         self._last = size - 1
         self._used = 0
-        self._hashes = np.zeros(rows, dtype=np.uint64)
-        self._places = np.zeros(rows, dtype=np.int64)
+
+    def rehash(self, rows: IntArray, keys: int) -> None:
+        """A new table of the living rows, with room for so many keys."""
+        self._clear(keys)
+        self._used = len(rows)
+        self._claim(self._hashes[rows], rows)
 
     def has_room(self, more: int) -> bool:
         """See `Index`."""
@@ -218,22 +238,35 @@ class HashIndex:
 
     def find(self, keys: Keys) -> IntArray:
         """See `Index`."""
-        hashes = keys.hashes
         found = np.zeros(len(keys), dtype=np.int64)
         todo = np.arange(len(keys))
-        at = self._wanted(hashes)
+        at = self._wanted(keys.hashes)
         while len(todo):
-            there = self._table[at]
-            more = there != _EMPTY
-            same = np.flatnonzero((there > 0) & (self._hashes[there] == hashes[todo]))
-            if len(same):
-                same = same[self._equal(keys, todo[same], there[same])]
-                found[todo[same]] = there[same]
-                more[same] = False
-            todo, at = todo[more], (at[more] + 1) & self._last
+            rows = self._probe(keys.hashes[todo], at)
+            hit = rows > 0
+            todo, at, rows = todo[hit], at[hit], rows[hit]
+            equal = self._equal(keys, todo, rows)
+            found[todo[equal]] = rows[equal]
+            todo, at = todo[~equal], (at[~equal] + 1) & self._last
         return found
 
+    def _probe(self, hashes: HashArray, at: IntArray) -> IntArray:
+        """The next row with the same 64 bits from the places ``at`` on, which move there; 0 where there is none."""
+        rows = np.zeros(len(hashes), dtype=np.int64)
+        todo = np.arange(len(hashes))
+        here, wanted = at, hashes
+        while len(todo):
+            there = self._table[here]
+            same = (there > 0) & (self._hashes[there] == wanted)
+            rows[todo[same]] = there[same]
+            at[todo] = here
+            more = ~same & (there != _EMPTY)
+            todo, here, wanted = todo[more], (here[more] + 1) & self._last, wanted[more]
+        return rows
+
     def _equal(self, keys: Keys, asked: IntArray, rows: IntArray) -> NDArray[np.bool_]:
+        if not len(rows):
+            return np.zeros(0, dtype=np.bool_)
         mine = keys if len(asked) == len(keys) else keys.at(asked)
         equal = np.ones(len(asked), dtype=np.bool_)
         for left, right in zip(mine.columns, self._keys_of(rows).columns, strict=True):
@@ -274,6 +307,12 @@ class HashIndex:
         self._table[places] = _EMPTY
         self._table[self._places[gone]] = gone
         self._used -= int(np.count_nonzero(self._table[places] == _EMPTY))
+
+    def renumber(self, rows: IntArray) -> None:
+        """See `Index`."""
+        rows = np.concatenate([np.zeros(1, dtype=np.int64), rows])
+        self._hashes, self._places = self._hashes[rows], self._places[rows]
+        self._table[self._places[1:]] = np.arange(1, len(rows))
 
     def order(self, _rows: IntArray, /) -> IntArray | None:
         """See `Index`."""

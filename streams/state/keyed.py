@@ -12,7 +12,7 @@ from streams.columns import UTC_MICROS, Keyed
 from streams.errors import StateError
 from streams.state.arena import Arena
 from streams.state.changelog import Change, Op
-from streams.state.conform import duplicate, key_columns, whole_rows
+from streams.state.conform import duplicate, has_columns, key_columns, whole_rows
 from streams.state.index import Keys
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -59,6 +59,9 @@ class KeyedState:
         if taken := set(names).intersection(rows.columns):
             listed = ", ".join(sorted(taken))
             raise StateError(f"state {self.keyed.__name__}: get would add {listed}, which the rows have; give a suffix")
+        if rows.is_empty():
+            has_columns(self.keyed, rows, self._key)
+            return rows.hstack([self._empty.get_column(name).alias(name + suffix) for name in self._values])
         keys = key_columns(self.keyed, rows)
         found = self.arena.take(self.arena.find(keys), self._values)
         return rows.hstack([column.alias(name) for column, name in zip(found, names, strict=True)])
@@ -70,9 +73,10 @@ class KeyedState:
             StateError: a column is missing, has another type, or is null where it may not be; a key occurs twice,
                 or is NaN or infinite. Nothing is put then.
         """
-        frame = whole_rows(self.keyed, rows)
-        if not frame.is_empty():
-            self._put(frame)
+        if rows.is_empty():
+            has_columns(self.keyed, rows, self._empty.columns)
+        else:
+            self._put(whole_rows(self.keyed, rows))
 
     def _put(self, frame: pl.DataFrame) -> None:
         keys = Keys([frame.get_column(name) for name in self._key])

@@ -50,7 +50,8 @@ class StateStore:
 
     def end_tick(self) -> None:
         """Let `changed` of all classes start anew; that goes into the changelog if it clears anything."""
-        if any([state.arena.end_tick() for state in self._states.values()]):
+        cleared = [state.arena.end_tick() for state in self._states.values()]
+        if any(cleared):
             self._changes.append(Change(Op.END_TICK))
 
     def drain(self) -> list[bytes]:

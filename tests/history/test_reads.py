@@ -56,7 +56,7 @@ _step = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     steps=st.lists(_step, min_size=1, max_size=12),
     hold=st.sampled_from([0, 4, 1_000]),
@@ -198,7 +198,7 @@ def test_a_query_sees_what_still_waits_and_cannot_change_anything() -> None:
         Sink(world.log, history, world.codec).advance(INTERVAL, world.ends(INTERVAL))
         assert history.query(f"SELECT count() AS n FROM {TABLE};").item() == 1
         for statement in (f"DROP TABLE {TABLE}", f"INSERT INTO {TABLE} SELECT * FROM {TABLE}", "SET readonly = 0"):
-            with pytest.raises(HistoryError, match="readonly|must be one that gives rows"):
+            with pytest.raises(HistoryError, match=r"readonly|what gives rows"):
                 history.query(statement)
         with pytest.raises(Exception, match="readonly"):  # not only for want of a format
             history._session._people.command(f"DROP TABLE {TABLE}")
@@ -211,7 +211,7 @@ def test_a_query_sees_what_still_waits_and_cannot_change_anything() -> None:
         ("SELECT nothing", "Unknown expression.* `nothing`"),
         ("SELEC 1", "Syntax error"),
         ("SELECT * FROM nowhere", "Unknown table.*nowhere"),
-        ("SELECT 1 FORMAT CSV", "FORMAT"),
+        ("SELECT 1 FORMAT CSV", "without FORMAT"),
     ],
 )
 def test_a_wrong_query_is_one_clear_line(sql: str, said: str) -> None:

@@ -1,0 +1,102 @@
+"""What the demo plays: homes, days to learn from, days traded, and the simulators that fill them."""
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from demo.facts import Traded
+from edges import clock, dataset, homes, market, price, rules, weather
+from energy.time import local_day
+from streams.contracts.topic import Lane
+from streams.topology import AnyEdge, Topology, discover
+
+PARTITIONS: dict[Lane, int] = {"site": 4, "portfolio": 1, "account": 1, "reference": 1}
+"""As DESIGN gives them for a demo."""
+FIRST_DAY = date(2023, 4, 10)
+"""A Monday in spring; the measured year (2016/17) is placed on 2022/23, which has its weekdays and dates."""
+LEAST_LEARNED = 7
+"""Days: a naive forecast needs a week."""
+MOST_DAYS = 300
+_DEMAND_PER_HOME_W = 60_000 / dataset.HOMES
+
+
+class Plan(BaseModel):
+    """A run of the demo.
+
+    Attributes:
+        homes: How many; more than 17 are resampled from the real ones.
+        learn: Local days to learn from, before the first that is traded.
+        days: Local days of delivery that are traded.
+        seed: Of all that is drawn.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    homes: int = Field(default=dataset.HOMES, ge=1)
+    learn: int = Field(default=28, ge=LEAST_LEARNED)
+    days: int = Field(default=7, ge=1)
+    seed: int = Field(default=1, ge=0)
+
+    @property
+    def start(self) -> datetime:
+        """When the simulation begins, UTC."""
+        return local_day(FIRST_DAY, dataset.TIMEZONE)[0]
+
+    @property
+    def first_traded(self) -> date:
+        """The first local day of delivery."""
+        return FIRST_DAY + timedelta(days=self.learn)
+
+    @property
+    def traded(self) -> Traded:
+        """The traded days."""
+        last = self.first_traded + timedelta(days=self.days - 1)
+        return Traded(
+            local_day(self.first_traded, dataset.TIMEZONE)[0], local_day(last, dataset.TIMEZONE)[1], dataset.TIMEZONE
+        )
+
+    @property
+    def troubled(self) -> datetime:
+        """From when on the first activation is one in which homes refuse and fall silent: the third evening or so."""
+        day = self.first_traded + timedelta(days=min(2, self.days - 1))
+        return local_day(day, dataset.TIMEZONE)[0] + timedelta(hours=17 if self.days > 1 else 0)
+
+
+def simulators(plan: Plan, data: Path) -> tuple[AnyEdge, ...]:
+    """Return the world around the platform, all of it simulated on measured data.
+
+    Args:
+        plan: The run.
+        data: Folder with the measured year.
+    """
+    year, start, seed = str(data), plan.start, plan.seed
+    return (
+        clock.spec(clock.Config(start=start)),
+        rules.spec(rules.Config(valid_from=start)),
+        homes.spec(
+            homes.Config(
+                data=year, homes=plan.homes, start=start, seed=seed, faults=homes.Faults(trouble_from=plan.troubled)
+            )
+        ),
+        weather.spec(weather.Config(data=year, start=start, seed=seed)),
+        price.spec(price.Config(data=year, start=start)),
+        market.spec(
+            market.Config(
+                start=start,
+                seed=seed,
+                trade_from=plan.first_traded,
+                demand_w=round(_DEMAND_PER_HOME_W * plan.homes),
+            )
+        ),
+    )
+
+
+def topology(plan: Plan, data: Path) -> Topology:
+    """Return the installed processors and the simulators, wired."""
+    return discover(partitions=PARTITIONS, edges=simulators(plan, data))
+
+
+def next_midnight(after: datetime) -> datetime:
+    """Return the end of the local day that holds a time, UTC."""
+    return local_day(after.astimezone(UTC).date(), dataset.TIMEZONE)[1]
