@@ -1,12 +1,14 @@
 """What the history says of a run: each question one query, each answer a number or a frame."""
 
-from collections.abc import Callable, Mapping
+# ruff: noqa: S608 -- all that is put into SQL is ours or quoted; nothing comes from a person
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import polars as pl
 
-from streams.history.tables import moment, table_name, text
+from streams.history.tables import moment, text
 
 Query = Callable[[str], pl.DataFrame]
 """Runs SQL on a run's history; it must see every event once."""
@@ -38,7 +40,7 @@ def scalars(query: Query, sql: str) -> dict[str, int | float]:
 
 
 def counts(query: Query) -> dict[str, int]:
-    """Count the events: {what: how many}. An interval, bid or instruction counts once, however often it was restated."""
+    """Count the events: {what: how many}. An interval, bid or instruction counts once, however often restated."""
     parts = {
         "homes": "SELECT uniqExact(site_id) FROM registry_site_v1",
         "readings": "SELECT count() FROM telemetry_reading_v1",
@@ -66,12 +68,6 @@ def counts(query: Query) -> dict[str, int]:
     return dict(zip(found["name"], found["total"], strict=True))
 
 
-def rows_of(query: Query, topics: Mapping[str, int]) -> int:
-    """How many events of these topics the history holds."""
-    union = " UNION ALL ".join(f"SELECT count() AS held FROM {table_name(topic)}" for topic in topics)
-    return int(query(union)["held"].sum())
-
-
 def accounts(query: Query) -> pl.DataFrame:
     """Sum each account's lines and statements.
 
@@ -88,9 +84,25 @@ def accounts(query: Query) -> pl.DataFrame:
     """)
 
 
+UNEQUAL = pl.col("lines_micros") != pl.col("statements_micros")
+"""Of `accounts`: its statements say something else than its lines."""
+
+
+def settled_until(query: Query) -> datetime:
+    """Return up to when settlement and statements are complete, as their tasks last reported."""
+    found = query("""
+        SELECT min(reached) AS reached FROM (
+            SELECT max(watermark) AS reached FROM stream_progress_v1
+            WHERE processor IN ('settlement', 'statement') GROUP BY task
+        )
+    """)
+    reached: datetime = found["reached"][0]
+    return reached
+
+
 def names(query: Query, column: str, table: str) -> tuple[str, ...]:
     """All values of a column, in order."""
-    return tuple(query(f"SELECT DISTINCT {column} FROM {table} ORDER BY {column}")[column])  # noqa: S608  # ours
+    return tuple(query(f"SELECT DISTINCT {column} FROM {table} ORDER BY {column}")[column])
 
 
 def trading(query: Query) -> dict[str, int | float]:
@@ -193,7 +205,7 @@ def forecast_pairs(traded: Traded) -> str:
         FROM gathered AS g INNER JOIN kinds AS k ON k.resource_id = g.resource_id
         GROUP BY g.resource_id, g.period_start
         HAVING count(g.q50_w) > 0 AND count(g.true_w) > 0 AND count(g.naive_w) > 0
-    """  # noqa: S608  # nothing here comes from a person
+    """
 
 
 def forecast_errors(query: Query, traded: Traded) -> pl.DataFrame:
@@ -211,13 +223,14 @@ def forecast_errors(query: Query, traded: Traded) -> pl.DataFrame:
         WITH pairs AS ({forecast_pairs(traded)}),
         nets AS (
             SELECT site_id, period_start, sum(q50_w) AS q50_w, sum(true_w) AS true_w, sum(naive_w) AS naive_w
-            FROM pairs INNER JOIN (SELECT DISTINCT resource_id, site_id FROM registry_resource_v1) AS r USING resource_id
+            FROM pairs
+            INNER JOIN (SELECT DISTINCT resource_id, site_id FROM registry_resource_v1) AS r USING resource_id
             GROUP BY site_id, period_start HAVING count() = 2
         )
         SELECT kind, {figures}, {within} AS within FROM pairs GROUP BY kind HAVING count() > 0
         UNION ALL SELECT 'resource', {figures}, {within} FROM pairs HAVING count() > 0
         UNION ALL SELECT 'net', {figures}, NULL FROM nets HAVING count() > 0
-    """)  # noqa: S608  # as above
+    """)
 
 
 def energy(query: Query, traded: Traded) -> dict[str, int | float]:
@@ -231,5 +244,5 @@ def energy(query: Query, traded: Traded) -> dict[str, int | float]:
             WHERE {traded.where()}
             GROUP BY i.resource_id, i.period_start
         )
-        """,  # noqa: S608  # as above
+        """,
     )

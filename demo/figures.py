@@ -1,5 +1,7 @@
 """What the pictures show, asked of the history: one function a picture, each gives frames."""
 
+# ruff: noqa: S608 -- all that is put into SQL is ours or quoted; nothing comes from a person
+
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -55,7 +57,7 @@ def home_days(query: Query, traded: Traded) -> list[HomeDay]:
             FROM dispatch_instruction_v1 WHERE action = 'REVOKE' GROUP BY site_id, day
         ) AS r ON r.site_id = d.site_id AND r.day = d.day
         ORDER BY day, site_id
-    """)  # noqa: S608  # nothing here comes from a person
+    """)
     fell_out = pl.col("revoked") > 0
     gap = pl.col("requested_wh") - pl.col("delivered_wh")
     kinds = [
@@ -103,13 +105,13 @@ def home_day(query: Query, site_id: str, day: date, timezone: str, title: str) -
                 FROM forecast_load_v1 WHERE {within} AND site_id = {site} GROUP BY resource_id, period_start
             ) GROUP BY period_start
         ) GROUP BY period_start ORDER BY period_start
-    """)  # noqa: S608  # names come from the history
+    """)
     fill = query(f"""
         SELECT occurred_at, any(s.fill_level) AS fill_level FROM telemetry_state_v1 AS s
         WHERE occurred_at >= {moment(since)} AND occurred_at <= {moment(until)} AND site_id = {site}
               AND s.fill_level IS NOT NULL
         GROUP BY occurred_at ORDER BY occurred_at
-    """)  # noqa: S608  # as above
+    """)
     return HomeDay(title, site_id, since, until, timezone, quarters, fill)
 
 
@@ -135,7 +137,7 @@ def week(query: Query, traded: Traded) -> pl.DataFrame:
             SELECT period_start, 0, 0, price_micros_per_mw_h FROM latest_market_price_v1
             WHERE kind = 'CLEARING' AND {traded.where()}
         ) GROUP BY period_start ORDER BY period_start
-    """)  # noqa: S608  # nothing here comes from a person
+    """)
 
 
 def curve(query: Query) -> pl.DataFrame:
@@ -188,7 +190,8 @@ class Trouble:
 def trouble(query: Query) -> Trouble | None:
     """The activation with the most revoked instructions; without any, the one with the most instructions."""
     chosen = query("""
-        SELECT a.activation_id AS activation_id, a.period_start AS since, a.period_end AS until, a.quantity_w AS quantity_w
+        SELECT a.activation_id AS activation_id, a.period_start AS since, a.period_end AS until,
+               a.quantity_w AS quantity_w
         FROM (SELECT * FROM latest_market_activation_v1 WHERE status = 'ORDERED') AS a INNER JOIN (
             SELECT activation_id, uniqExact(instruction_id) AS orders,
                    uniqExactIf(instruction_id, action = 'REVOKE') AS revoked
@@ -205,25 +208,26 @@ def trouble(query: Query) -> Trouble | None:
                any(supersedes_id) AS supersedes_id
         FROM dispatch_instruction_v1 WHERE activation_id = {text(activation)}
         GROUP BY instruction_id ORDER BY issued_at, action, site_id
-    """)  # noqa: S608  # names come from the history
+    """)
     reports = query(f"""
         SELECT instruction_id, site_id, toString(status) AS status, occurred_at, reason_code FROM dispatch_status_v1
         WHERE instruction_id IN (
             SELECT instruction_id FROM dispatch_instruction_v1 WHERE activation_id = {text(activation)}
         ) ORDER BY occurred_at, site_id, status
-    """)  # noqa: S608  # as above
+    """)
     return Trouble(activation, since, until, quantity_w, orders, reports)
 
 
 def forecast_by_site(query: Query, traded: Traded) -> pl.DataFrame:
-    """Mean absolute errors by home, best first: site_id, forecast_mae_w, naive_mae_w (load and PV, each counts once)."""
+    """Mean absolute errors by home, best first: site_id, forecast_mae_w, naive_mae_w (over load and PV)."""
     return query(f"""
         SELECT r.site_id AS site_id, avg(abs(q50_w - true_w)) AS forecast_mae_w,
                avg(abs(naive_w - true_w)) AS naive_mae_w
         FROM ({forecast_pairs(traded)}) AS p
-        INNER JOIN (SELECT DISTINCT resource_id, site_id FROM registry_resource_v1) AS r ON r.resource_id = p.resource_id
+        INNER JOIN (SELECT DISTINCT resource_id, site_id FROM registry_resource_v1) AS r
+        ON r.resource_id = p.resource_id
         GROUP BY r.site_id ORDER BY forecast_mae_w, r.site_id
-    """)  # noqa: S608  # nothing here comes from a person
+    """)
 
 
 def forecast_of(query: Query, traded: Traded, site_id: str) -> pl.DataFrame:
@@ -232,7 +236,7 @@ def forecast_of(query: Query, traded: Traded, site_id: str) -> pl.DataFrame:
         SELECT p.* FROM ({forecast_pairs(traded)}) AS p
         INNER JOIN (SELECT DISTINCT resource_id FROM registry_resource_v1 WHERE site_id = {text(site_id)}) AS r
         ON r.resource_id = p.resource_id ORDER BY kind, period_start
-    """)  # noqa: S608  # as above
+    """)
 
 
 def flows(query: Query) -> pl.DataFrame:
@@ -281,7 +285,7 @@ def corrections(query: Query) -> Corrections:
 
     def revised(table: str) -> pl.DataFrame:
         return query(
-            f"SELECT {hour} AS known_at, toInt64(count()) AS revised FROM {table} WHERE revision > 0 "  # noqa: S608
+            f"SELECT {hour} AS known_at, toInt64(count()) AS revised FROM {table} WHERE revision > 0 "
             "GROUP BY known_at ORDER BY known_at"
         )
 
@@ -289,7 +293,7 @@ def corrections(query: Query) -> Corrections:
         SELECT {hour} AS known_at, sumIf(amount_micros, amount_micros > 0) AS up_micros,
                sumIf(amount_micros, amount_micros < 0) AS down_micros
         FROM settlement_line_v1 WHERE correction_no > 0 GROUP BY known_at ORDER BY known_at
-    """)  # noqa: S608  # as above
+    """)
     return Corrections(revised("telemetry_interval_v1"), revised("delivery_measured_v1"), money)
 
 
@@ -314,11 +318,11 @@ def one_correction(query: Query) -> dict[str, object] | None:
         SELECT revision, baseline_wh, measured_wh, delivered_wh, requested_wh, _appended_at AS known_at
         FROM delivery_measured_v1
         WHERE {where} AND activation_id = {text(line["activation_id"] or "")} AND {before} ORDER BY revision
-    """)  # noqa: S608  # as above
+    """)
     intervals = query(f"""
         SELECT revision, energy_wh, toString(quality) AS quality, _appended_at AS known_at FROM telemetry_interval_v1
         WHERE {where} AND resource_id IN (
             SELECT resource_id FROM registry_resource_v1 WHERE kind = 'meter' AND site_id = {text(line["site_id"])}
         ) AND {before} ORDER BY revision
-    """)  # noqa: S608  # as above
+    """)
     return {**line, "deliveries": deliveries.to_dicts(), "intervals": intervals.to_dicts()}

@@ -51,6 +51,10 @@ class Pictures:
     trouble_at: datetime | None
     forecast_site: str
 
+    def files(self) -> list[tuple[str, Picture]]:
+        """All of them with the names of their files."""
+        return [*self.named.items(), *((picture.name, picture) for _, picture in self.days)]
+
 
 def draw(query: Query, traded: Traded, summary: Summary) -> Pictures:
     """Ask the history and draw everything."""
@@ -123,7 +127,8 @@ def trail(found: Mapping[str, Any] | None, traded: Traded, currency: str) -> lis
         told.append((row["known_at"], f"{text}{row['baseline_wh']} Wh (revision {row['revision']})"))
     account, first, more = found["account_id"], found["first_micros"] / 1e6, found["amount_micros"] / 1e6
     told.append((found["first_known_at"], f"{account} is credited {first:.6f} {currency}"))
-    told.append((found["known_at"], f"a correction line of {more:+.6f} {currency} refers to it; the next statement has it"))
+    text = f"a correction line of {more:+.6f} {currency} refers to it; the next statement has it"
+    told.append((found["known_at"], text))
     return sorted(told, key=lambda row: row[0])
 
 
@@ -175,7 +180,7 @@ def _clock(time: datetime, zone: ZoneInfo) -> str:
 
 def _kwh(watt_hours: float) -> str:
     value = abs(watt_hours) / 1000
-    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"  # noqa: PLR2004
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"
 
 
 def _count(value: float) -> str:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from demo import facts
 from demo.facts import Query, Traded
+from streams.hosts.replay import Outcome
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
@@ -131,9 +132,8 @@ def summarise(query: Query, traded: Traded, *, rejected: int = 0) -> Summary:
     counts = facts.counts(query)
     trading = facts.trading(query)
     money = facts.accounts(query)
-    errors = {
-        row.pop("kind"): Errors(**row) for row in facts.forecast_errors(query, traded).sort("kind").to_dicts()
-    }
+    reached = facts.settled_until(query)
+    errors = {row.pop("kind"): Errors(**row) for row in facts.forecast_errors(query, traded).sort("kind").to_dicts()}
     whole = errors.pop("resource", None)
     currencies = money["currency"].unique(maintain_order=True).to_list()
     accounts = {
@@ -158,11 +158,11 @@ def summarise(query: Query, traded: Traded, *, rejected: int = 0) -> Summary:
         home_accounts=facts.names(query, "account_id", "registry_contract_v1"),
         market_accounts=facts.names(query, "market_id", "market_product_v1"),
         lines_sum_micros=sum(account.lines_micros for account in accounts.values()),
-        forecast_mae_w=whole and whole.forecast_mae_w,
-        naive_mae_w=whole and whole.naive_mae_w,
+        forecast_mae_w=whole.forecast_mae_w if whole else None,
+        naive_mae_w=whole.naive_mae_w if whole else None,
         forecasts=errors,
         simulated=SIMULATED,
-        problems=tuple(problems(accounts, currencies)),
+        problems=tuple(problems(accounts, currencies, None if reached >= traded.until else reached)),
     )
 
 
@@ -210,9 +210,17 @@ def party_totals(summary: Summary) -> Parties:
     )
 
 
-def problems(accounts: Mapping[str, Account], currencies: list[str]) -> list[str]:
-    """Say what does not add up: lines against statements, and all lines against zero."""
+def problems(accounts: Mapping[str, Account], currencies: list[str], unsettled: datetime | None = None) -> list[str]:
+    """Say what does not add up: lines against statements, and all lines against zero.
+
+    Args:
+        accounts: By name.
+        currencies: Of all lines.
+        unsettled: Where settlement stopped before the end of the traded days.
+    """
     found = []
+    if unsettled is not None:
+        found.append(f"settlement has come to {unsettled:%Y-%m-%d %H:%M} UTC only, which is before the traded days end")
     if len(currencies) > 1:
         found.append(f"lines in several currencies ({', '.join(currencies)}) cannot be summed")
     total = sum(account.lines_micros for account in accounts.values())
@@ -227,9 +235,48 @@ def problems(accounts: Mapping[str, Account], currencies: list[str]) -> list[str
     return found
 
 
-def replayed(commits: int, replay_commits: int | None, mismatches: list[str]) -> list[str]:
+def replay_problems(outcome: Outcome | None) -> list[str]:
     """Say what a replay found wrong; nothing where there was none."""
-    found = list(mismatches)
-    if replay_commits is not None and replay_commits != commits:
-        found.append(f"{replay_commits} of {commits} commits were replayed")
+    if outcome is None:
+        return []
+    found = [str(mismatch) for mismatch in outcome.mismatches]
+    skipped = sum(outcome.skipped.values())
+    if skipped:
+        found.append(f"{skipped} commits could not be replayed: their processors are not installed")
     return found
+
+
+def finished(
+    summary: Summary,
+    *,
+    commits: int,
+    outcome: Outcome | None,
+    phases: Mapping[str, float],
+    seconds: float,
+    memory_mb: float,
+) -> Summary:
+    """Add what only the run itself knows.
+
+    Args:
+        summary: What the history says.
+        commits: In the log.
+        outcome: Of the replay; None where there was none.
+        phases: Seconds by phase.
+        seconds: Of the whole run.
+        memory_mb: The most that it took.
+    """
+    problems = [*summary.problems, *replay_problems(outcome)]
+    if outcome is not None and outcome.commits != commits:
+        problems.append(f"{outcome.commits} of {commits} commits were replayed")
+    return summary.model_copy(
+        update={
+            "commits": commits,
+            "replay_commits": None if outcome is None else outcome.commits,
+            "replay_mismatches": None if outcome is None else len(outcome.mismatches),
+            "problems": tuple(problems),
+            "phases": {name: round(value, 2) for name, value in phases.items()},
+            "seconds": round(seconds, 2),
+            "readings_per_s": round(summary.readings / seconds, 1),
+            "memory_mb": round(memory_mb, 1),
+        }
+    )

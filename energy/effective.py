@@ -1,6 +1,7 @@
 """Effective-dated entries: which of them hold at given moments."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import polars as pl
 
@@ -34,3 +35,20 @@ def holding(
     latest = begun.unique(["_moment", *entry], keep="last", maintain_order=True)
     ended = pl.col("valid_to") <= pl.col(at)
     return latest.filter((pl.col("status") == "ACTIVE") & ~ended.fill_null(False)).drop("_moment")
+
+
+def current(entries: pl.DataFrame, at: datetime, *, entry: Sequence[str]) -> pl.DataFrame:
+    """Return what holds at one instant, by the rules of `holding`.
+
+    Args:
+        entries: Versions: ``valid_from, valid_to, status`` and the columns `entry`.
+        at: Aware instant.
+        entry: Columns that name an entry.
+
+    Returns:
+        A row for each entry that holds, with all columns, in the order of `entry`.
+    """
+    begun = entries.filter((pl.col("status") != "WITHDRAWN") & (pl.col("valid_from") <= at))
+    latest = begun.sort(*entry, "valid_from").unique(list(entry), keep="last", maintain_order=True)
+    ended = (pl.col("valid_to") <= at).fill_null(value=False)
+    return latest.filter((pl.col("status") == "ACTIVE") & ~ended)

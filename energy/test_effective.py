@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from energy.effective import holding
+from energy.effective import current, holding
 from energy.time import UTC_MICROS
 
 
@@ -49,3 +49,17 @@ def test_a_version_that_is_not_active_ends_the_one_before_and_a_withdrawn_one_co
 
 def test_a_moment_without_entries_gives_nothing() -> None:
     assert shares(moments(("other", 5)), entries(("c", "s", 1, None, "ACTIVE", 10))) == []
+
+
+def test_current_is_what_holds_at_one_instant() -> None:
+    known = entries(
+        ("d", "s", 2, None, "ACTIVE", 40),
+        ("c", "s", 1, None, "ACTIVE", 10),
+        ("c", "s", 3, 6, "ACTIVE", 20),
+        ("e", "s", 1, None, "ACTIVE", 50),
+        ("e", "s", 4, None, "SUSPENDED", 60),
+        ("f", "s", 1, None, "ACTIVE", 70),
+        ("f", "s", 2, None, "WITHDRAWN", 80),
+    )
+    held = {day: current(known, at(day), entry=["contract_id"])["share"].to_list() for day in (1, 3, 5, 6)}
+    assert held == {1: [10, 50, 70], 3: [20, 40, 50, 70], 5: [20, 40, 70], 6: [40, 70]}

@@ -82,7 +82,7 @@ class Canvas:
     @property
     def narrow(self) -> bool:
         """Whether it is drawn for a phone."""
-        return self.width < 600  # noqa: PLR2004
+        return self.width < 600
 
     def add(self, markup: str) -> None:
         """Put markup on top."""
@@ -93,10 +93,9 @@ class Canvas:
         x, w = (x + w, -w) if w < 0 else (x, w)
         y, h = (y + h, -h) if h < 0 else (y, h)
         round_ = f' rx="{number(radius)}"' if radius else ""
-        body = f'<title>{html.escape(tip)}</title></rect>' if tip else "</rect>"
-        self.add(
-            f'<rect class="{cls}" x="{number(x)}" y="{number(y)}" width="{number(w)}" height="{number(h)}"{round_}>{body}'
-        )
+        body = f"<title>{html.escape(tip)}</title></rect>" if tip else "</rect>"
+        size = f'width="{number(w)}" height="{number(h)}"'
+        self.add(f'<rect class="{cls}" x="{number(x)}" y="{number(y)}" {size}{round_}>{body}')
 
     def line(self, x1: float, y1: float, x2: float, y2: float, cls: str) -> None:
         """A straight line."""
@@ -112,7 +111,9 @@ class Canvas:
         where = "" if anchor == "start" else f' text-anchor="{anchor}"'
         self.add(f'<text class="{cls}" x="{number(x)}" y="{number(y)}"{where}>{html.escape(text)}</text>')
 
-    def path(self, points: Sequence[tuple[float, float]] | NDArray[np.float64], cls: str, *, close: bool = False) -> None:
+    def path(
+        self, points: Sequence[tuple[float, float]] | NDArray[np.float64], cls: str, *, close: bool = False
+    ) -> None:
         """A line through points; NaN parts it."""
         drawn = trace(np.asarray(points, float).reshape(-1, 2))
         if drawn:
@@ -245,7 +246,7 @@ class Panel:
             middle = (x + self.x(end.timestamp())) / 2
             room = self.x(end.timestamp()) - x
             local = start.astimezone(zone)
-            name = f"{local:%a} {local.day} {local:%b}" if room > 66 else f"{local:%a}" if room > 24 else ""  # noqa: PLR2004
+            name = f"{local:%a} {local.day} {local:%b}" if room > 66 else f"{local:%a}" if room > 24 else ""
             if label and name:
                 self.canvas.text(middle, self.bottom + 17, name, "tick", anchor="middle")
 

@@ -5,17 +5,23 @@ from dataclasses import dataclass
 
 from demo.charts.canvas import Canvas
 
-_BOX_H = 48.0
+_BOX_H, _MARGIN, _PITCH_Y = 48.0, 13.0, 92.0
+_PHONE = 600
 
 
 @dataclass(frozen=True)
 class Node:
-    """A part of the chain: its name, whether it is a simulated edge, and what of a run's counts stands below it."""
+    """A part of the chain.
+
+    Attributes:
+        edge: It is a simulated edge, else a processor.
+        count: Which of a run's counts stands below its name; without one only the noun.
+    """
 
     name: str
     edge: bool
-    count: str = ""
-    noun: str = ""
+    count: str
+    noun: str
 
 
 CHAIN = (
@@ -37,10 +43,10 @@ CHAIN = (
 """What happens, in order; homes and intervals stand in it twice, before and after the market."""
 _ABOVE = (
     (1, Node("model_training", edge=False, count="models", noun="models")),
-    (2, Node("weather", edge=True)),
-    (3, Node("rules", edge=True)),
-    (5, Node("price", edge=True)),
-    (6, Node("clock", edge=True)),
+    (2, Node("weather", edge=True, count="", noun="forecasts")),
+    (3, Node("rules", edge=True, count="", noun="read by all")),
+    (5, Node("price", edge=True, count="", noun="retail tariff")),
+    (6, Node("clock", edge=True, count="", noun="ticks for all")),
 )
 
 
@@ -51,43 +57,49 @@ def draw(counts: Mapping[str, int], width: int) -> str:
         counts: As of `demo.facts.counts`.
         width: In px.
     """
-    columns = 3 if width < 600 else 7  # noqa: PLR2004  # a phone's width
+    phone = width < _PHONE
+    columns = 3 if phone else 7
     rows = -(-len(CHAIN) // columns)
-    above = 0.0 if columns == 3 else 84.0  # noqa: PLR2004
-    pitch_y = 92.0
-    canvas = Canvas(width, int(above + pitch_y * (rows - 1) + _BOX_H + 20), "the chain from a home's reading to its statement")
+    first = 8.0 if phone else 92.0
+    canvas = Canvas(
+        width, int(first + _PITCH_Y * (rows - 1) + _BOX_H + 12), "the chain from a home's reading to its statement"
+    )
     pitch = (width - 16) / columns
-    box = pitch - 26
+    box = pitch - 2 * _MARGIN
 
     def place(index: int) -> tuple[float, float]:
         row, column = divmod(index, columns)
         column = column if row % 2 == 0 else columns - 1 - column
-        return 8 + pitch * column + 13, above + pitch_y * row + 8
+        return 8 + pitch * column + _MARGIN, first + _PITCH_Y * row
 
     for index, node in enumerate(CHAIN):
         x, y = place(index)
         if index + 1 < len(CHAIN):
             _link(canvas, (x, y), place(index + 1), box)
         _box(canvas, x, y, box, node, counts)
-    if above:
-        for column, node in _ABOVE:
-            x = 8 + pitch * column + 13
-            _box(canvas, x, 8, box, node, counts)
-            if node.name == "model_training":
-                _arrow(canvas, [(x + box / 2, above + 8), (x + box / 2, 8 + _BOX_H)])
-                _arrow(canvas, [(x + box, 20 + _BOX_H / 2), (x + box + 13, 20 + _BOX_H / 2), (x + box + 13, above), (x + pitch + 14, above), (x + pitch + 14, above + 8)])
-            elif node.name in ("weather", "price"):
-                _arrow(canvas, [(x + box / 2, 8 + _BOX_H), (x + box / 2, above + 8)])
+    for column, node in () if phone else _ABOVE:
+        x, _ = place(column)
+        _box(canvas, x, 8, box, node, counts)
+        _down(canvas, node, x, box, first)
     return canvas.svg()
+
+
+def _down(canvas: Canvas, node: Node, x: float, box: float, first: float) -> None:
+    """Link what stands above the chain to what it feeds."""
+    middle, foot = x + box / 2, 8 + _BOX_H
+    if node.name == "model_training":  # it learns from the intervals below it, for the forecast beside them
+        turn, into = x + box + _MARGIN, x + box + 2 * _MARGIN + 14
+        _arrow(canvas, [(middle, first), (middle, foot)])
+        _arrow(canvas, [(x + box, foot - 12), (turn, foot - 12), (turn, first - 8), (into, first - 8), (into, first)])
+    elif node.name in ("weather", "price"):
+        _arrow(canvas, [(middle, foot), (middle, first)])
 
 
 def _box(canvas: Canvas, x: float, y: float, width: float, node: Node, counts: Mapping[str, int]) -> None:
     canvas.rect(x, y, width, _BOX_H, "edge" if node.edge else "proc", radius=9)
-    canvas.text(x + width / 2, y + (20 if node.count else 21), node.name, "node", anchor="middle")
-    if node.count:
-        canvas.text(x + width / 2, y + 37, f"{counts.get(node.count, 0):,} {node.noun}", "count", anchor="middle")
-    else:
-        canvas.text(x + width / 2, y + 37, "read by all" if node.name in ("rules", "clock") else "simulated" if node.name != "weather" else "forecasts", "count", anchor="middle")
+    canvas.text(x + width / 2, y + 20, node.name, "node", anchor="middle")
+    told = f"{counts.get(node.count, 0):,} {node.noun}" if node.count else node.noun
+    canvas.text(x + width / 2, y + 37, told, "count", anchor="middle")
 
 
 def _link(canvas: Canvas, here: tuple[float, float], there: tuple[float, float], box: float) -> None:

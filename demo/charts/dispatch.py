@@ -41,7 +41,9 @@ class Order:
 def orders(trouble: Trouble) -> list[Order]:
     """Read each instruction's fate from its reports and revocations, in the order they were issued."""
     revoked = {
-        row["supersedes_id"]: row["issued_at"] for row in trouble.orders.iter_rows(named=True) if row["action"] == "REVOKE"
+        row["supersedes_id"]: row["issued_at"]
+        for row in trouble.orders.iter_rows(named=True)
+        if row["action"] == "REVOKE"
     }
     first = trouble.orders["issued_at"].min()
     found = []
@@ -91,7 +93,9 @@ def draw(trouble: Trouble, timezone: str, width: int) -> str:
     calm = [order for order in found if not (order.fell_out or order.late)]
     shown = sorted([*odd[:_ROWS], *calm[: max(_ROWS - len(odd), 0)]], key=lambda order: order.issued_at)
     hidden = len(found) - len(shown)
-    canvas = Canvas(width, 78 + _ROW * len(shown) + 22, "one activation: which homes were asked, fell out and took over")
+    canvas = Canvas(
+        width, 78 + _ROW * len(shown) + 22, "one activation: which homes were asked, fell out and took over"
+    )
     used = canvas.legend(
         12,
         16,
@@ -100,10 +104,12 @@ def draw(trouble: Trouble, timezone: str, width: int) -> str:
     )
     names = max((len(order.site_id) for order in shown), default=8) * 7 + 18
     begin = min(order.issued_at for order in found) - timedelta(minutes=1)
-    x = Linear(begin.timestamp(), (trouble.until + timedelta(minutes=1)).timestamp(), names, width - (112 if canvas.narrow else 216))
+    right = width - (112 if canvas.narrow else 216)
+    x = Linear(begin.timestamp(), (trouble.until + timedelta(minutes=1)).timestamp(), names, right)
     bottom = used + 34 + _ROW * len(shown)
     panel = Panel(canvas, x, Linear(0, 1, bottom, used + 28))
-    canvas.rect(x(trouble.since.timestamp()), panel.top, x(trouble.until.timestamp()) - x(trouble.since.timestamp()), bottom - panel.top, "a-asked")
+    since, until = x(trouble.since.timestamp()), x(trouble.until.timestamp())
+    canvas.rect(since, panel.top, until - since, bottom - panel.top, "a-asked")
     panel.hours(begin.replace(minute=0, second=0, microsecond=0), trouble.until, timezone, every=1)
     _quarters(panel, trouble, timezone)
     for place, order in enumerate(shown):
@@ -132,7 +138,9 @@ def _row(canvas: Canvas, panel: Panel, order: Order, top: float) -> None:
     end = until if order.revoked_at is None else panel.x(max(order.revoked_at, order.issued_at).timestamp())
     canvas.rect(issued, middle - 3, max(min(since, end) - issued, 1), 6, "a-notice", tip=tip, radius=2)
     if end > since:
-        canvas.rect(since, middle - 7, end - since, 14, "a-replaced" if order.late else "a-delivered", tip=tip, radius=2)
+        canvas.rect(
+            since, middle - 7, end - since, 14, "a-replaced" if order.late else "a-delivered", tip=tip, radius=2
+        )
     if order.answered_at is not None and order.outcome != "refused":
         canvas.circle(panel.x(order.answered_at.timestamp()), middle, 3.5, "dot", tip=f"accepted: {order.site_id}")
     if order.revoked_at is not None:

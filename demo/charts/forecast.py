@@ -1,5 +1,6 @@
 """Forecasts beside what came true."""
 
+from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -8,7 +9,7 @@ import polars as pl
 from demo.charts.canvas import Canvas, Linear, Panel, nice_ticks, plain, seconds
 from demo.facts import Traded
 
-_DAYS_ON_A_PHONE = 3
+_ON_A_PHONE = timedelta(days=3)
 _MOST_HOMES = 24
 
 
@@ -27,26 +28,20 @@ def bands(frame: pl.DataFrame, traded: Traded, width: int) -> str:
         [("a-band90", "5 % to 95 %"), ("a-band50", "25 % to 75 %"), ("l-forecast", "median"), ("l-truth", "measured")],
         right=width - 14,
     )
-    until = traded.until.timestamp()
-    if canvas.narrow:
-        until = min(until, traded.since.timestamp() + _DAYS_ON_A_PHONE * 86_400)
-    end = next(time for time in (traded.until,) if time) if until == traded.until.timestamp() else None
-    x = Linear(traded.since.timestamp(), until, 46, width - 14)
+    until = min(traded.until, traded.since + _ON_A_PHONE) if canvas.narrow else traded.until
+    frame = frame.filter(pl.col("period_start") < until)
+    x = Linear(traded.since.timestamp(), until.timestamp(), 46, width - 14)
     panels = {"load": (used + 34, 226.0, 1.0), "pv": (258.0, 398.0, -1.0)}
     for kind, (top, bottom, sign) in panels.items():
-        rows = frame.filter((pl.col("kind") == kind) & (pl.col("period_start").dt.timestamp("us") < until * 1e6))
+        rows = frame.filter(pl.col("kind") == kind)
         if rows.height:
             _panel(canvas, rows, x, (top, bottom), sign, "load, kW" if kind == "load" else "PV, kW produced")
-    lower = Panel(canvas, x, Linear(0, 1, 398, 258))
-    last = end or pl.Series([until * 1e6]).cast(pl.Datetime("us", "UTC"))[0]
-    lower.days(traded.since, last, traded.timezone)
-    canvas.hover(_hover(frame, x, until, traded.timezone))
+    Panel(canvas, x, Linear(0, 1, 398, 258)).days(traded.since, until, traded.timezone)
+    canvas.hover(_hover(frame, x, traded.timezone))
     return canvas.svg()
 
 
-def _panel(
-    canvas: Canvas, rows: pl.DataFrame, x: Linear, place: tuple[float, float], sign: float, unit: str
-) -> None:
+def _panel(canvas: Canvas, rows: pl.DataFrame, x: Linear, place: tuple[float, float], sign: float, unit: str) -> None:
     def kw(column: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         found: np.ndarray[tuple[int], np.dtype[np.float64]] = rows[column].to_numpy() * sign / 1000
         return found
@@ -66,16 +61,14 @@ def _panel(
     canvas.path(np.column_stack([at, panel.y.many(kw("true_w"))]), "l-truth")
 
 
-def _hover(frame: pl.DataFrame, x: Linear, until: float, timezone: str) -> dict[str, object]:
+def _hover(frame: pl.DataFrame, x: Linear, timezone: str) -> dict[str, object]:
     zone = ZoneInfo(timezone)
-    wide = frame.filter(pl.col("period_start").dt.timestamp("us") < until * 1e6).select(
-        "kind", "period_start", "q05_w", "q50_w", "q95_w", "true_w"
-    )
+    wide = frame.select("kind", "period_start", "q05_w", "q50_w", "q95_w", "true_w")
     times = wide["period_start"].unique(maintain_order=True).sort()
     series = []
     for kind, name, sign in (("load", "load", 1), ("pv", "PV", -1)):
         rows = {row[1]: row[2:] for row in wide.filter(pl.col("kind") == kind).iter_rows()}
-        texts = []
+        texts: list[str | None] = []
         for time in times:
             row = rows.get(time)
             if row is None:
@@ -105,7 +98,9 @@ def by_home(frame: pl.DataFrame, width: int) -> str:
         places = np.linspace(0, frame.height - 1, _MOST_HOMES).round().astype(int)
         frame = frame[places.tolist()]
     canvas = Canvas(width, 60 + 20 * frame.height + 30, "forecast error of each home, beside that of the week before")
-    used = canvas.legend(12, 16, [("a-forecast", "forecast"), ("a-naive", "same quarter-hour a week before")], right=width - 14)
+    used = canvas.legend(
+        12, 16, [("a-forecast", "forecast"), ("a-naive", "same quarter-hour a week before")], right=width - 14
+    )
     names = max((len(name) for name in frame["site_id"]), default=8) * 7 + 14
     ticks = nice_ticks(0, float(frame.select("forecast_mae_w", "naive_mae_w").max().max_horizontal()[0]), 5)
     bottom = used + 26 + 20 * frame.height

@@ -23,7 +23,9 @@ def curve(bids: pl.DataFrame, currency: str, width: int) -> str:
     """
     canvas = Canvas(width, 340, "the portfolio's bid curve in one quarter-hour, and how far the market took it")
     energy = bids["price_micros_per_mw_h"].is_null().all()
-    column, unit = ("price_micros_per_mwh", f"{currency}/MWh") if energy else ("price_micros_per_mw_h", f"{currency}/MW/h")
+    column, unit = (
+        ("price_micros_per_mwh", f"{currency}/MWh") if energy else ("price_micros_per_mw_h", f"{currency}/MW/h")
+    )
     prices = bids[column].fill_null(0).to_numpy() / _MICROS
     quantities, won = bids["quantity_w"].to_numpy() / 1000, bids["won_w"].to_numpy() / 1000
     clearing = None if energy else bids["clearing_micros_per_mw_h"][0]
@@ -65,7 +67,7 @@ def _step_name(
     """Write into a block what its energy costs when activated, where there is room."""
     at, quantity, top = block
     price = row["price_micros_per_mwh"]
-    if row["price_micros_per_mw_h"] is None or not isinstance(price, int) or panel.bottom - top < 40:  # noqa: PLR2004
+    if row["price_micros_per_mw_h"] is None or not isinstance(price, int) or panel.bottom - top < 40:
         return
     room = panel.x(quantity) - panel.x(0)
     amount = plain(round(price / _MICROS))
@@ -120,7 +122,9 @@ def week(frame: pl.DataFrame, activations: pl.DataFrame, traded: Traded, currenc
     for row in activations.iter_rows(named=True):
         left = x(row["period_start"].timestamp())
         span = max(x(row["period_end"].timestamp()) - left, 1.0)
-        canvas.rect(left, panel.y(row["asked_w"] / 1000), span, panel.bottom - panel.y(row["asked_w"] / 1000), "a-order")
+        canvas.rect(
+            left, panel.y(row["asked_w"] / 1000), span, panel.bottom - panel.y(row["asked_w"] / 1000), "a-order"
+        )
     panel.days(traded.since, traded.until, traded.timezone, label=False)
     price = frame["price_micros_per_mw_h"].cast(pl.Float64).fill_null(float("nan")).to_numpy() / _MICROS
     known = price[~np.isnan(price)]
@@ -167,7 +171,12 @@ def delivery(activations: pl.DataFrame, traded: Traded, width: int) -> str:
     used = canvas.legend(
         46,
         16,
-        [("a-delivered", "delivered"), ("a-hollow", "asked"), ("a-short", "missing"), ("a-over", "more than asked: unpaid")],
+        [
+            ("a-delivered", "delivered"),
+            ("a-hollow", "asked"),
+            ("a-short", "missing"),
+            ("a-over", "more than asked: unpaid"),
+        ],
         right=width - 14,
     )
     most = max(*blocks["asked"], *blocks["delivered"], 0.1) if blocks.height else 1.0

@@ -1,6 +1,6 @@
 """The money: from the market to the homes, and how the past was corrected."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -17,7 +17,7 @@ _MOST_HOMES = 40
 def amount(micros: float) -> str:
     """An amount of money in units of the currency, with as many decimals as it takes."""
     value = micros / _MICROS
-    text = f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:,.2f}"  # noqa: PLR2004
+    text = f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:,.2f}"
     return text.replace("-", "−")  # noqa: RUF001  # a minus sign
 
 
@@ -103,12 +103,14 @@ def homes(frame: pl.DataFrame, currency: str, width: int) -> str:
     bar = min(room * 0.72, 36)
     for place, (account, capacity, energy) in enumerate(frame.iter_rows()):
         left = panel.x(place + 0.5) - bar / 2
-        tip = f"{account}: {amount(capacity + energy)} {currency} ({amount(capacity)} capacity, {amount(energy)} energy)"
+        tip = (
+            f"{account}: {amount(capacity + energy)} {currency} ({amount(capacity)} capacity, {amount(energy)} energy)"
+        )
         base = max(capacity, 0) if energy > 0 else 0
         for start, size, cls in ((0, capacity, "a-capacity"), (base, energy, "a-energy")):
             low, high = panel.y(start / _MICROS), panel.y((start + size) / _MICROS)
             canvas.rect(left, low, bar, high - low, cls, tip=tip)
-        if room > 14:  # noqa: PLR2004  # else the names do not fit
+        if room > 14:  # else the names do not fit
             canvas.text(left + bar / 2, panel.bottom + 16, account.rpartition("-")[2], "tick", anchor="middle")
     canvas.text(panel.right, panel.bottom + 36, "homes' accounts, the most first", "unit", anchor="end")
     return canvas.svg()
@@ -125,9 +127,9 @@ def corrections(found: Corrections, traded: Traded, currency: str, width: int) -
     """
     canvas = Canvas(width, 390, "restated intervals and deliveries, and correction lines, by when they became known")
     known = [frame["known_at"].max() for frame in (found.intervals, found.deliveries, found.money) if frame.height]
-    last = max([traded.until, *(time + timedelta(hours=1) for time in known if hasattr(time, "astimezone"))])  # type: ignore[operator]
+    latest = max([traded.until, *(time for time in known if isinstance(time, datetime))])
     zone = ZoneInfo(traded.timezone)
-    last = local_days(traded.since, last + timedelta(days=1), zone)[-1]
+    last = local_days(traded.since, latest + timedelta(days=1, hours=1), zone)[-1]
     x = Linear(traded.since.timestamp(), last.timestamp(), 50, width - 14)
     lanes = [
         ("intervals restated in an hour", found.intervals, (34.0, 116.0), "a-interval"),
@@ -136,24 +138,24 @@ def corrections(found: Corrections, traded: Traded, currency: str, width: int) -
     thick = max(x(_HOUR_S) - x(0), 1.4)
     for name, frame, (top, bottom), cls in lanes:
         rows = frame.filter(pl.col("known_at") >= traded.since)
-        ticks = nice_ticks(0, float(rows["revised"].max() or 1), 3)  # type: ignore[arg-type]
+        ticks = nice_ticks(0, max([1.0, *rows["revised"]]), 3)
         panel = Panel(canvas, x, Linear(0, ticks[-1], bottom, top))
         panel.y_axis(ticks)
         panel.days(traded.since, last, traded.timezone, label=False)
         canvas.text(50, top - 10, name, "unit")
         for at, count in rows.select("known_at", "revised").iter_rows():
-            canvas.rect(x(at.timestamp()), panel.y(count), thick, bottom - panel.y(count), cls, tip=f"{at.astimezone(zone):%a %d %b %H:%M}: {count}")
+            y = panel.y(count)
+            tip = f"{at.astimezone(zone):%a %d %b %H:%M}: {count}"
+            canvas.rect(x(at.timestamp()), y, thick, bottom - y, cls, tip=tip)
     _money_lane(canvas, found.money, x, traded, thick, currency)
     lower = Panel(canvas, x, Linear(0, 1, 360, 254))
     lower.days(traded.since, last, traded.timezone)
     return canvas.svg()
 
 
-def _money_lane(
-    canvas: Canvas, money: pl.DataFrame, x: Linear, traded: Traded, thick: float, currency: str
-) -> None:
-    low = float(money["down_micros"].min() or 0) / _MICROS if money.height else 0.0  # type: ignore[arg-type]
-    high = float(money["up_micros"].max() or 0) / _MICROS if money.height else 0.0  # type: ignore[arg-type]
+def _money_lane(canvas: Canvas, money: pl.DataFrame, x: Linear, traded: Traded, thick: float, currency: str) -> None:
+    low = min([0, *money["down_micros"]]) / _MICROS
+    high = max([0, *money["up_micros"]]) / _MICROS
     ticks = nice_ticks(low, high if high > low else low + 0.01, 4)
     panel = Panel(canvas, x, Linear(ticks[0], ticks[-1], 360, 254))
     panel.y_axis(ticks)

@@ -1,5 +1,6 @@
 """``flexlog contracts``: what the topics and event types are, and whether their files are right."""
 
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ from streams.contracts.units import unit_of
 from streams.errors import ContractError
 
 _WIDTH = 120  # where the output is no terminal
+_OF_THE_HOSTS = ("stream.", "audit.")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -76,8 +78,11 @@ def show(topic: str) -> None:
 
     found = Contracts.installed().topic(topic)
     topology = discover()
-    writers, readers = topology.writers(found.name), topology.readers(found.name)
-    _console().print(_page(found, writers, readers))
+    base = found.name.removesuffix(".rejected")
+    writers = topology.writers(found.name) if base == found.name else topology.readers(base)
+    if found.name.startswith(_OF_THE_HOSTS):
+        writers = ["the hosts"]
+    _console().print(_page(found, writers, topology.readers(found.name)))
 
 
 @contracts.command()
@@ -132,11 +137,11 @@ def _page(topic: Topic, writers: list[str], readers: list[str]) -> Group:
         ("lane", topic.lane),
         ("key", topic.key),
         ("identity", ", ".join(topic.identity)),
-        ("time", f"{time}, up to {topic.lateness} late"),
+        ("time", f"{time}, {f'up to {topic.lateness} late' if topic.lateness else 'never late'}"),
         ("retention", topic.retention),
         ("personal data", topic.personal_data),
         ("registry subject", topic.subject),
-        ("schema", f"{topic.schema_file}, fingerprint {topic.fingerprint.hex()[:16]}"),
+        ("schema", f"{_near(topic.schema_file)}, fingerprint {topic.fingerprint.hex()[:16]}"),
         ("decoded by", "pyruhvro, in columns" if topic.vectorised else "fastavro, row by row (it has arrays or bytes)"),
     ):
         about.add_row(name, escape(value))
@@ -155,6 +160,11 @@ def _page(topic: Topic, writers: list[str], readers: list[str]) -> Group:
     if examples_file(topic).is_file():
         parts += ["", Text("Example", style="bold"), *_example(topic)]
     return Group(*parts)
+
+
+def _near(path: Path) -> Path:
+    """A path as a person in this folder would write it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _names(names: Iterable[str]) -> str:
@@ -189,4 +199,4 @@ def _example(topic: Topic) -> list[Text]:
     """The first example, a line a field."""
     example = read_json(examples_file(topic))[0]
     width = max(map(len, example))
-    return [Text(f"  {name.ljust(width)}  {value}") for name, value in example.items()]
+    return [Text(f"  {name.ljust(width)}  {json.dumps(value, ensure_ascii=False)}") for name, value in example.items()]

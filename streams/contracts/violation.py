@@ -13,7 +13,8 @@ class Violation:
     text: str
 
     def __str__(self) -> str:
-        where = f"{self.file}: {self.field}" if self.field else str(self.file)
+        file = self.file.relative_to(Path.cwd()) if self.file.is_relative_to(Path.cwd()) else self.file
+        where = f"{file}: {self.field}" if self.field else str(file)
         return f"{where}: {self.text}"
 
 
