@@ -102,7 +102,8 @@ def home_day(query: Query, site_id: str, day: date, timezone: str, title: str) -
             UNION ALL
             SELECT period_start, {_nulls(*_MEASURED)}, {_nulls("baseline", "requested", "delivered")}, sum(q50) FROM (
                 SELECT resource_id, period_start, argMax(q50_w, issued_at) AS q50
-                FROM forecast_load_v1 WHERE {within} AND site_id = {site} GROUP BY resource_id, period_start
+                FROM forecast_load_v1 WHERE {within} AND site_id = {site} AND issued_at <= period_start
+                GROUP BY resource_id, period_start
             ) GROUP BY period_start
         ) GROUP BY period_start ORDER BY period_start
     """)

@@ -1,6 +1,7 @@
 """What the demo plays: homes, days to learn from, days traded, and the simulators that fill them."""
 
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -8,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from demo.facts import Traded
 from edges import clock, dataset, homes, market, price, rules, weather
 from energy.time import local_day
+from processors import model_training
+from processors.model_training.logic import Config
 from streams.contracts.topic import Lane
 from streams.topology import AnyEdge, Topology, discover
 
@@ -18,6 +21,10 @@ FIRST_DAY = date(2023, 4, 10)
 LEAST_LEARNED = 7
 """Days: a naive forecast needs a week."""
 MOST_DAYS = 300
+_SETTLED_SOON = timedelta(hours=6)
+"""After this only corrections are left."""
+_LEAD = 2
+"""Days from a training to the day that is forecast with it: the gate is the day before, and the model must be there."""
 _DEMAND_PER_HOME_W = 60_000 / dataset.HOMES
 
 
@@ -49,6 +56,11 @@ class Plan(BaseModel):
         return FIRST_DAY + timedelta(days=self.learn)
 
     @property
+    def first_gate(self) -> datetime:
+        """The beginning of the local day on which the first gate opens."""
+        return local_day(self.first_traded - timedelta(days=1), dataset.TIMEZONE)[0]
+
+    @property
     def traded(self) -> Traded:
         """The traded days."""
         last = self.first_traded + timedelta(days=self.days - 1)
@@ -72,7 +84,9 @@ def simulators(plan: Plan, data: Path) -> tuple[AnyEdge, ...]:
     """
     year, start, seed = str(data), plan.start, plan.seed
     return (
-        clock.spec(clock.Config(start=start)),
+        clock.spec(
+            clock.Config(start=start, quiet_until=plan.first_gate, quiet_from=plan.traded.until + _SETTLED_SOON)
+        ),
         rules.spec(rules.Config(valid_from=start)),
         homes.spec(
             homes.Config(
@@ -86,6 +100,7 @@ def simulators(plan: Plan, data: Path) -> tuple[AnyEdge, ...]:
                 start=start,
                 seed=seed,
                 trade_from=plan.first_traded,
+                trade_until=plan.first_traded + timedelta(days=plan.days - 1),
                 demand_w=round(_DEMAND_PER_HOME_W * plan.homes),
             )
         ),
@@ -93,10 +108,11 @@ def simulators(plan: Plan, data: Path) -> tuple[AnyEdge, ...]:
 
 
 def topology(plan: Plan, data: Path) -> Topology:
-    """Return the installed processors and the simulators, wired."""
-    return discover(partitions=PARTITIONS, edges=simulators(plan, data))
+    """Return the installed processors and the simulators, wired.
 
-
-def next_midnight(after: datetime) -> datetime:
-    """Return the end of the local day that holds a time, UTC."""
-    return local_day(after.astimezone(UTC).date(), dataset.TIMEZONE)[1]
+    The first models are trained in time for the first traded day, whose gate is on the day before it.
+    """
+    found = discover(partitions=PARTITIONS, edges=simulators(plan, data))
+    trained = model_training.spec(Config(learn_days=plan.learn - _LEAD))
+    processors = tuple(trained if spec.name == trained.name else spec for spec in found.processors)
+    return replace(found, processors=processors)

@@ -17,6 +17,8 @@ from demo.summary import Summary, party_totals
 Step = Callable[[float, str], None]
 """Told how far a phase is, between 0 and 1, and what to say beside its bar."""
 _TEXT = 24
+_ENOUGH = 0.1
+"""How much better than the naive forecast a forecast should be."""
 
 
 class Phases:
@@ -83,8 +85,8 @@ def show(console: Console, summary: Summary, where: str) -> None:
     title = f"flexlog demo: {summary.homes:,} homes, {days} days traded"
     console.print(Panel(rows, title=title, title_align="left", border_style="red" if summary.problems else "green"))
     console.print(
-        "Load, PV and battery sizes are measured (CityLearn 2022, MIT). Simulated: the market and its activations,\n"
-        "what happens inside an hour, batteries, owners and faults, the clock.",
+        "Load, PV and battery sizes are measured (CityLearn 2022, MIT). Simulated: the market and its\n"
+        "activations, what happens inside an hour, the batteries' work, owners and faults, the clock.",
         style="dim",
         highlight=False,
     )
@@ -99,51 +101,23 @@ def show(console: Console, summary: Summary, where: str) -> None:
     console.print(look, highlight=False)
 
 
-def _rows(summary: Summary) -> Iterator[tuple[str, Text]]:
-    s, parties = summary, party_totals(summary)
-    yield (
-        "Energy",
-        Text(
-            f"{s.readings:,} readings ({s.rejected:,} rejected), {s.intervals:,} intervals"
-            f" ({s.interval_revisions:,} restated)\nin the traded days {s.load_wh / 1000:,.0f} kWh used, {-s.pv_wh / 1000:,.0f} kWh produced"
-        ),
-    )
+def _rows(s: Summary) -> Iterator[tuple[str, Text]]:
+    parties = party_totals(s)
+    intervals = f"{s.intervals:,} intervals ({s.interval_revisions:,} restated)"
+    used = f"in the traded days {s.load_wh / 1000:,.0f} kWh used, {-s.pv_wh / 1000:,.0f} kWh produced"
+    yield "Energy", Text(f"{s.readings:,} readings ({s.rejected:,} rejected), {intervals}\n{used}")
     yield "Forecast", _forecast(s)
-    yield (
-        "Market",
-        Text(
-            f"{s.bids_won:,} of {s.bids:,} bids won: {_kw(s.won_wh, s)} of {_kw(s.offered_wh, s)} kW on average"
-            f" ({_share(s.won_wh, s.offered_wh)}), simulated"
-        ),
-    )
-    yield (
-        "Delivery",
-        Text(
-            f"{s.credited_wh / 1000:,.1f} of {s.asked_wh / 1000:,.1f} kWh asked ({_share(s.credited_wh, s.asked_wh)})"
-            f" in {s.activations:,} activations; {s.instructions:,} instructions, {s.revocations:,} of them revocations"
-        ),
-    )
-    yield (
-        "Money",
-        Text(
-            f"market {amount(parties.market)}, aggregator {amount(parties.aggregator)}, homes {amount(parties.homes)}"
-            f" {s.currency} (each {amount(parties.home_least)} to {amount(parties.home_most)})"
-        ),
-    )
-    yield (
-        "Corrected",
-        Text(
-            f"{s.correction_lines:,} of {s.settlement_lines:,} lines, {s.correcting_statements:,} of {s.statements:,}"
-            " statements"
-        ),
-    )
-    sums = Text(f"all lines together {amount(s.lines_sum_micros)} {s.currency}; ")
-    differing = [name for name, one in s.accounts.items() if one.lines_micros != one.statements_micros]
-    sums.append(
-        f"{len(differing)} accounts' lines differ from their statements" if differing else "statements equal lines",
-        style="bold red" if differing or s.lines_sum_micros else "green",
-    )
-    yield "Sums", sums
+    won = f"{_kw(s.won_wh, s)} of {_kw(s.offered_wh, s)} kW on average ({_share(s.won_wh, s.offered_wh)})"
+    yield "Market", Text(f"{s.bids_won:,} of {s.bids:,} bids won, {won}; simulated")
+    asked = f"{s.credited_wh / 1000:,.1f} of {s.asked_wh / 1000:,.1f} kWh asked ({_share(s.credited_wh, s.asked_wh)})"
+    told = f"{s.instructions:,} instructions, {s.revocations:,} of them revocations"
+    yield "Delivery", Text(f"{asked} in {s.activations:,} activations\n{told}")
+    sides = f"market {amount(parties.market)}, aggregator {amount(parties.aggregator)}, homes {amount(parties.homes)}"
+    each = f"(each {amount(parties.home_least)} to {amount(parties.home_most)})"
+    yield "Money", Text(f"{sides} {s.currency} {each}")
+    statements = f"{s.correcting_statements:,} of {s.statements:,} statements"
+    yield "Corrected", Text(f"{s.correction_lines:,} of {s.settlement_lines:,} lines, {statements}")
+    yield "Sums", _sums(s)
     yield "Replay", _replay(s)
     yield "Speed", Text(f"{s.seconds:.1f} s, {s.readings_per_s:,.0f} readings a second, {s.memory_mb:,.0f} MB")
 
@@ -151,12 +125,17 @@ def _rows(summary: Summary) -> Iterator[tuple[str, Text]]:
 def _forecast(s: Summary) -> Text:
     if s.better is None:
         return Text("nothing to compare", style="yellow")
-    text = Text(
-        f"{s.forecast_mae_w:.0f} W mean absolute error; same quarter-hour a week before {s.naive_mae_w:.0f} W: "
-    )
-    return text.append(
-        f"{abs(s.better):.0%} {'better' if s.better >= 0 else 'worse'}", style="green" if s.better >= 0.1 else "yellow"
-    )
+    text = Text(f"{s.forecast_mae_w:.0f} W mean absolute error, the week before as forecast {s.naive_mae_w:.0f} W: ")
+    word = "better" if s.better >= 0 else "worse"
+    return text.append(f"{abs(s.better):.0%} {word}", style="green" if s.better >= _ENOUGH else "yellow")
+
+
+def _sums(s: Summary) -> Text:
+    differing = sum(one.lines_micros != one.statements_micros for one in s.accounts.values())
+    good = not differing and not s.lines_sum_micros
+    words = "statements equal lines" if not differing else f"{differing} accounts' statements differ from their lines"
+    text = Text(f"all lines together {amount(s.lines_sum_micros)} {s.currency}, ")
+    return text.append(words, style="green" if good else "bold red")
 
 
 def _replay(s: Summary) -> Text:
@@ -164,7 +143,7 @@ def _replay(s: Summary) -> Text:
         return Text("not asked for", style="yellow")
     text = Text(f"{s.replay_commits:,} of {s.commits:,} commits run again: ")
     if s.replay_mismatches or s.replay_commits != s.commits:
-        return text.append(f"{s.replay_mismatches or 0:,} differ", style="bold red")
+        return text.append(f"{s.replay_mismatches or 0:,} tasks differ", style="bold red")
     return text.append("the same bytes", style="green")
 
 

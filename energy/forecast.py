@@ -1,18 +1,24 @@
 """Probabilistic forecasts of load and PV: features, LightGBM quantile models, and models as bytes.
 
-For each resource and quarter-hour of a coming local day D, what is known is its power up to the end of day D - 2 (the
-day before is not over when a forecast for D is made), the calendar and a weather forecast. One set of models is trained
-for all resources together: powers are divided by the resource's own recent mean, so that a model learns shapes. A model per quantile minimises the pinball loss (Koenker, Bassett
-1978); the quantiles of a row are then put in order, so that they do not cross (rearrangement: Chernozhukov et al. 2010).
+For a resource and a quarter-hour of a coming local day D, what is known is its power up to the end of day D - 2 (the
+day before is not over when D is forecast), the calendar and a weather forecast. One set of models is trained for all
+resources together, on powers relative to each one's own past, so that it learns shapes:
 
-Powers are mean W of a quarter-hour, positive = consumption; PV is negative. Training repeats: one thread, fixed seed, no
-sampling. A set of models is bytes, and its SHA-256 stands in every forecast that is made with it.
+* load: what is above or below the usual of that time of day, per mean power of the last week;
+* PV: the share of the envelope, the highest output of four weeks around that time of day (a clear-sky index); where
+  the envelope is 0 it is night.
+
+A model per quantile minimises the pinball loss (Koenker, Bassett 1978). The quantiles of a row are then put in order,
+so that they do not cross (rearrangement: Chernozhukov, Fernandez-Val, Galichon 2010).
+
+Powers are mean W of a quarter-hour, positive = consumption; PV is negative. Training repeats: one thread, and a
+fixed seed. A set of models is bytes, and their SHA-256 stands in every forecast that is made with them.
 """
 
 import hashlib
 import json
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
@@ -36,13 +42,9 @@ ALGORITHM = "lightgbm-quantile"
 FORMAT = "flexlog-quantiles-1"
 FEATURE_SET = "calendar-weather-lags-1"
 KNOWN_DAYS = 2
+"""The youngest day before the one that is forecast whose power is known."""
 WEATHER = ("temperature_c", "irradiance_global_w_per_m2", "irradiance_direct_w_per_m2", "humidity_ratio")
-FEATURES = (
-    "clock_quarter",
-    "day_sine",
-    "day_cosine",
-    "weekday",
-    "free_day",
+LAGS = (
     "lag_2d",
     "lag_7d",
     "week_mean",
@@ -52,8 +54,12 @@ FEATURES = (
     "weekday_mean",
     "month_around",
     "last_day",
-    *WEATHER,
 )
+"""Power at that time of the day: 2 and 7 days before; mean, mean with half an hour around, lowest and highest of the
+seven known days; mean of the same weekdays, and of all days, of four weeks; and the mean of the last known day."""
+FEATURES = ("clock_quarter", "day_sine", "day_cosine", "weekday", "free_day", *LAGS, *WEATHER)
+USUAL = LAGS.index("month_around")
+GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -64,19 +70,24 @@ class Training:
         rounds: Trees of each quantile.
         leaves: Of a tree.
         rate: Learning rate.
-        leaf_rows: Fewest rows in a leaf.
+        leaf_share: Least share of the rows in a leaf. Resources under one sky are no independent rows, so for PV it is
+            large.
+        feature_share: Share of the features that a tree sees, drawn with a fixed seed.
         bins: Of each feature.
-        rows_max: With more rows, every n-th quarter-hour is taken.
-        seed: Stands in the model; nothing is drawn.
+        rows_max: Of more rows so many are taken, spread evenly over resources, days and times of day.
     """
 
-    rounds: int = 60
+    rounds: int = 50
     leaves: int = 15
-    rate: float = 0.08
-    leaf_rows: int = 40
+    rate: float = 0.1
+    leaf_share: float = 0.015
+    feature_share: float = 1.0
     bins: int = 63
-    rows_max: int = 20_000
-    seed: int = 0
+    rows_max: int = 16_000
+
+
+SETTINGS = {"LOAD": Training(), "PV": Training(leaves=7, leaf_share=0.09, feature_share=0.5)}
+SEED = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,37 +197,40 @@ def train(
     """
     import lightgbm  # noqa: PLC0415  # slow to import
 
-    chosen = settings or Training()
-    known = history.drop_nulls("power_w").sort("period_start", "resource_id")
-    rows = _matrix(past_of(history), known, weather, holidays)
-    usable = np.flatnonzero(rows.scale > 0)
-    usable = usable[:: max(1, -(-len(usable) // chosen.rows_max))]
+    chosen = settings or SETTINGS[purpose]
+    known = history.drop_nulls("power_w").sort("resource_id", "period_start")
+    rows = _matrix(past_of(known), known, weather, holidays, purpose)
+    usable = np.flatnonzero((rows.scale > 0) & ~np.isnan(rows.usual))
+    if len(usable) > chosen.rows_max:  # multiples of the golden ratio fall evenly, whatever period the rows have
+        usable = usable[np.arange(len(usable)) * GOLDEN % 1 < chosen.rows_max / len(usable)]
     if not len(usable):
-        raise ValueError("nothing to train on: no quarter-hour has a measured past")
+        raise ValueError(f"nothing to train {purpose} models on: no quarter-hour has a measured past")
     scale = rows.scale[usable]
+    parameters = _parameters(chosen, len(usable))
     data = lightgbm.Dataset(
         rows.values[usable],
-        label=known["power_w"].to_numpy()[usable] / scale,
-        weight=scale / scale.mean(),
+        label=(known["power_w"].to_numpy()[usable] - rows.usual[usable]) / scale,
+        weight=scale / scale.mean(),  # so that the loss is in W
         feature_name=list(FEATURES),
-        params=_parameters(chosen) | {"verbosity": -1},
+        params=parameters,
         free_raw_data=False,
     )
     texts = []
     for quantile in QUANTILES:
-        booster = lightgbm.train(_parameters(chosen) | {"alpha": quantile}, data, num_boost_round=chosen.rounds)
+        booster = lightgbm.train(parameters | {"alpha": quantile}, data, num_boost_round=chosen.rounds)
         texts.append(booster.model_to_string())
     return Models(purpose, tuple(texts))
 
 
-def _parameters(settings: Training) -> dict[str, Any]:
+def _parameters(settings: Training, rows: int) -> dict[str, Any]:
     return {
         "objective": "quantile",
         "num_leaves": settings.leaves,
         "learning_rate": settings.rate,
-        "min_data_in_leaf": settings.leaf_rows,
+        "min_data_in_leaf": max(1, int(settings.leaf_share * rows)),
+        "feature_fraction": settings.feature_share,
         "max_bin": settings.bins,
-        "seed": settings.seed,
+        "seed": SEED,
         "deterministic": True,
         "force_row_wise": True,
         "num_threads": 1,
@@ -245,11 +259,13 @@ def predict(
         The targets that have a past, in their order, with the columns of `COLUMNS` and ``mean_w``; W, quantiles in
         order and on the purpose's side of 0.
     """
-    rows = _matrix(past_of(history), targets, weather, holidays)
-    relative = np.column_stack([
-        booster.predict(rows.values, num_threads=1) for booster in _boosters(models.texts)
-    ]) if targets.height else np.empty((0, len(QUANTILES)))  # fmt: skip
-    power = np.sort(relative * np.nan_to_num(rows.scale)[:, None], axis=1)
+    rows = _matrix(past_of(history), targets, weather, holidays, models.purpose)
+    relative = np.zeros((targets.height, len(QUANTILES)))
+    lit = np.flatnonzero(rows.scale > 0)
+    if len(lit):
+        for number, booster in enumerate(_boosters(models.texts)):
+            relative[lit, number] = booster.predict(rows.values[lit], num_threads=1)
+    power = np.sort(relative * np.nan_to_num(rows.scale)[:, None] + np.nan_to_num(rows.usual)[:, None], axis=1)
     power = np.clip(power, 0.0, None) if models.purpose == "LOAD" else np.clip(power, None, 0.0)
     columns = [pl.Series(name, power[:, number]) for number, name in enumerate(COLUMNS)]
     made = targets.with_columns(*columns, pl.Series("mean_w", power @ MEAN_WEIGHTS))
@@ -265,29 +281,47 @@ def _boosters(texts: tuple[str, ...]) -> tuple[Any, ...]:
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """Features, shape (rows, features), relative to `scale` (rows); NaN where unknown."""
+    """What models see of rows.
+
+    Attributes:
+        values: Features, shape (rows, features), those of power relative to `scale`; NaN where unknown.
+        scale: What the row's power is measured by, W; 0 where it is always 0, NaN where nothing is known.
+        usual: What it is counted from, W.
+    """
 
     values: Floats
     scale: Floats
+    usual: Floats
 
 
-def _matrix(past: Past, targets: pl.DataFrame, weather: pl.DataFrame, holidays: Collection[date]) -> _Rows:
+def _matrix(
+    past: Past, targets: pl.DataFrame, weather: pl.DataFrame, holidays: Collection[date], purpose: Purpose
+) -> _Rows:
     local = with_local(targets)
     quarter = local["clock_quarter"].to_numpy()
     angle = quarter * (2 * np.pi / CLOCK_QUARTERS)
     dates = local["local_date"]
-    free = [float(day_type(day, holidays) == WEEKEND) for day in dates.unique(maintain_order=True)]
+    days = dates.unique(maintain_order=True)
+    free = pl.Series([float(day_type(day, holidays) == WEEKEND) for day in days], dtype=pl.Float64)
     day_number = (dates - past.first_day).dt.total_days().to_numpy()
     place = targets["resource_id"].replace_strict(past.place, default=-1, return_dtype=pl.Int64).to_numpy()
-    lags, scale = _lags(past, place, day_number, quarter)
-    calendar = [quarter, np.sin(angle), np.cos(angle), dates.dt.weekday().to_numpy(), _by_day(dates, free)]
-    values = np.column_stack([*calendar, lags, _weather(local, weather)])
-    return _Rows(values.astype(np.float64), scale)
-
-
-def _by_day(dates: pl.Series, values: Sequence[float]) -> Floats:
-    days = dates.unique(maintain_order=True)
-    return dates.replace_strict(days, pl.Series(values, dtype=pl.Float64), return_dtype=pl.Float64).to_numpy()
+    lags, scale = np.full((len(place), len(LAGS)), np.nan), np.full(len(place), np.nan)
+    for number in np.unique(day_number):
+        here = np.flatnonzero((day_number == number) & (place >= 0))
+        profile, level = _day_profile(past, int(number), purpose)
+        lags[here] = profile[place[here], :, quarter[here]]
+        scale[here] = level[place[here], quarter[here]]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = np.where(scale[:, None] > 0, lags / scale[:, None], np.nan)
+    usual = lags[:, USUAL] if purpose == "LOAD" else np.zeros(len(place))
+    calendar = [
+        quarter,
+        np.sin(angle),
+        np.cos(angle),
+        dates.dt.weekday().to_numpy(),
+        dates.replace_strict(days, free, return_dtype=pl.Float64).to_numpy() if len(days) else np.empty(0),
+    ]
+    return _Rows(np.column_stack([*calendar, relative, _weather(local, weather)]).astype(np.float64), scale, usual)
 
 
 def _weather(local: pl.DataFrame, weather: pl.DataFrame) -> Floats:
@@ -303,40 +337,35 @@ def _weather(local: pl.DataFrame, weather: pl.DataFrame) -> Floats:
     return found.select(pl.col(name).cast(pl.Float64).fill_null(float("nan")) for name in WEATHER).to_numpy()
 
 
-def _lags(past: Past, place: Ints, day: Ints, quarter: Ints) -> tuple[Floats, Floats]:
-    """Return the features of the past, relative to the resource's recent mean, and that mean."""
-    count = 9
-    values, scale = np.full((len(place), count), np.nan), np.full(len(place), np.nan)
-    for number in np.unique(day):
-        here = np.flatnonzero((day == number) & (place >= 0))
-        profile, level = _day_profile(past, int(number))
-        values[here] = profile[place[here], :, quarter[here]]
-        scale[here] = level[place[here]]
-    return values, scale
+def _day_profile(past: Past, day: int, purpose: Purpose) -> tuple[Floats, Floats]:
+    """Return what is known when a day is forecast.
 
-
-def _day_profile(past: Past, day: int) -> tuple[Floats, Floats]:
-    """Return the features of a day for each resource and quarter-hour, shape (resources, 9, 96), and the levels."""
+    Returns:
+        The features of `LAGS` in W, shape (resources, features, 96); what the day's powers are measured by, shape
+        (resources, 96).
+    """
     known = past.power_w[:, : max(0, day - KNOWN_DAYS + 1)]
     week, month = known[:, max(0, day - 8) :], known[:, max(0, day - 29) :]
-    level = _mean(np.abs(week), (1, 2))
-    level = np.where(np.isnan(level), _mean(np.abs(month), (1, 2)), level)
     shape = (known.shape[0], CLOCK_QUARTERS)
     weekly = [_lag(known, day, 7 * number, shape) for number in (1, 2, 3, 4)]
-    week_mean = _mean(week, 1)
+    last, week_mean = _lag(known, day, KNOWN_DAYS, shape), _mean(week, 1)
     features = np.stack([
-        _lag(known, day, 2, shape),
+        last,
         weekly[0],
         week_mean,
         _around(week_mean, 2),
-        _extreme(week, np.inf, np.minimum),
-        _extreme(week, -np.inf, np.maximum),
+        -_highest(-week),
+        _highest(week),
         _around(_mean(np.stack(weekly, 1), 1), 1),
         _around(_mean(month, 1), 2),
-        np.broadcast_to(_mean(_lag(known, day, 2, shape), 1)[:, None], shape),
+        np.broadcast_to(_mean(last, 1)[:, None], shape),
     ], axis=1)  # fmt: skip
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return features / level[:, None, None], level
+    if purpose == "PV":  # an hour around, so that a change of the clock stays within
+        envelope = _highest(np.abs(month))
+        return features, np.fmax.reduce([np.roll(envelope, step, axis=-1) for step in range(-4, 5)])
+    level = _mean(np.abs(week), (1, 2))
+    level = np.where(np.isnan(level), _mean(np.abs(month), (1, 2)), level)
+    return features, np.broadcast_to(level[:, None], shape)
 
 
 def _mean(values: Floats, axis: int | tuple[int, ...]) -> Floats:
@@ -352,8 +381,9 @@ def _around(profile: Floats, reach: int) -> Floats:
     return _mean(np.stack([np.roll(profile, step, axis=-1) for step in range(-reach, reach + 1)], 0), 0)
 
 
-def _extreme(values: Floats, nothing: float, pick: Any) -> Floats:
-    found = pick.reduce(np.where(np.isnan(values), nothing, values), axis=1, initial=nothing)
+def _highest(values: Floats) -> Floats:
+    """Return the highest of what is known over the days, NaN where nothing is."""
+    found = np.where(np.isnan(values), -np.inf, values).max(axis=1, initial=-np.inf)
     return np.where(np.isinf(found), np.nan, found)
 
 

@@ -21,6 +21,7 @@ To work out quarter-hours again, fold all readings from the last one before them
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -115,7 +116,7 @@ def fold(
         order, late = _ordered(rows, known, keys)
         passed = known
     quarters = _quarters(rows, order, passed, gaps or Gaps(), keys)
-    ends = order.rows[np.append(order.group[1:] != order.group[:-1], True)]
+    ends = order.rows[np.append(~order.follows[1:], True)]
     behind = new.clear()
     if late.size:  # what was folded, or is the last known, says nothing new when it comes again
         seen = pl.concat([before, rows[order.rows[~passed[order.rows]]]]) if arrived else before
@@ -160,11 +161,12 @@ def decide_quality(quarters: pl.DataFrame, *, measured_min: float, coverage_min:
     missing = (covered == 0) | (covered < coverage_min * QUARTER_US)
     quality = np.where(missing, 0, np.where(measured >= measured_min * QUARTER_US, 1, 2)).tolist()
     scaled = energy * (QUARTER_US / np.where(missing, QUARTER_US, covered))
-    return quarters.with_columns(
+    decided = [
         pl.Series("energy_wh", np.where(missing, np.nan, scaled), nan_to_null=True),
         pl.Series("quality", [_QUALITIES[number] for number in quality], pl.String),
-        pl.Series("coverage", np.clip(covered / QUARTER_US, 0.0, 1.0)),
-    )
+        pl.Series("coverage", np.minimum(covered / QUARTER_US, 1.0)),
+    ]
+    return quarters.hstack(decided)
 
 
 _QUALITIES = ("MISSING", "MEASURED", "ESTIMATED")
@@ -197,10 +199,14 @@ def touched(late: pl.DataFrame, *, gaps: Gaps, keys: Sequence[str] = KEYS, longe
 
 @dataclass(frozen=True)
 class _Order:
-    """Rows of readings by key and ascending time: row numbers, and a number of each one's key."""
+    """Rows of readings by key and ascending time.
+
+    Row numbers, a number of each one's key, and whether the row before has the same key.
+    """
 
     rows: Ints
     group: Ints
+    follows: Flags
 
 
 @dataclass(frozen=True)
@@ -220,6 +226,8 @@ class _Pieces:
 
     @staticmethod
     def join(parts: "Sequence[_Pieces]") -> "_Pieces":
+        if len(parts) == 1:
+            return parts[0]
         return _Pieces(*(np.concatenate(arrays) for arrays in zip(*(vars(p).values() for p in parts), strict=True)))
 
 
@@ -227,19 +235,34 @@ def _micros(column: pl.Series) -> Ints:
     return column.to_numpy().view(np.int64)
 
 
+def _before(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the value of the row before; of the first row its own."""
+    return np.concatenate((values[:1], values[:-1]))
+
+
+def _follows(group: Ints) -> Flags:
+    follows: Flags = group == _before(group)
+    follows[:1] = False
+    return follows
+
+
 def _groups(rows: pl.DataFrame, keys: Sequence[str]) -> Ints:
-    """Number the keys densely. The numbers group and never order what is returned."""
+    """Number the keys densely, in their order."""
     if rows.height < FEW:
-        numbers: dict[tuple[str, ...], int] = {}
-        named = zip(*(rows[key].to_list() for key in keys), strict=True)
-        return np.array([numbers.setdefault(name, len(numbers)) for name in named], np.int64)
+        named = list(zip(*(rows[key].to_list() for key in keys), strict=True))
+        numbers = {name: number for number, name in enumerate(sorted(set(named)))}
+        return np.array([numbers[name] for name in named], np.int64)
     group = np.zeros(rows.height, np.int64)
     for key in keys:
         if rows[key].min() == rows[key].max():
             continue
         code = rows[key].cast(pl.Categorical).to_physical().to_numpy().astype(np.int64)
         group = _dense(group * (int(code.max()) + 1) + code)
-    return group
+    one = np.empty(int(group.max()) + 1, np.int64)
+    one[group] = np.arange(len(group))
+    place = np.empty(len(one), np.int64)
+    place[rows[list(keys)][one].select(pl.arg_sort_by(keys)).to_series().to_numpy()] = np.arange(len(one))
+    return place[group]
 
 
 def _dense(code: Ints) -> Ints:
@@ -266,7 +289,7 @@ def _ordered(rows: pl.DataFrame, known: Flags, keys: Sequence[str]) -> tuple[_Or
     if doubles.any():
         keep = np.append(~doubles, True)
         order, group = order[keep], group[keep]
-    return _Order(order.astype(np.int64), group), np.flatnonzero(late)
+    return _Order(order, group, _follows(group)), np.flatnonzero(late)
 
 
 def _by_group(group: Ints) -> Ints:
@@ -284,32 +307,32 @@ def _arrived(rows: pl.DataFrame, known: Flags, keys: Sequence[str]) -> tuple[_Or
     group, at = _groups(rows, keys), _micros(rows["occurred_at"])
     order = _by_group(group)
     group, at = group[order], at[order]
+    follows = _follows(group)
+    if not (follows & (at <= _before(at))).any():
+        return _Order(order, group, follows), np.zeros(0, np.int64), known
     rank = at - at.min()
     span = int(rank.max()) + 1
     if (int(group[-1]) + 1) * span >= 1 << 62:
         rank, span = np.unique(at, return_inverse=True)[1].astype(np.int64), len(at)
     newest = np.maximum.accumulate(group * span + rank) - group * span
-    follows = np.append(False, group[1:] == group[:-1])
-    behind = follows & (rank <= np.roll(newest, 1))
-    if not behind.any():
-        return _Order(order.astype(np.int64), group), np.flatnonzero(behind), known
+    behind = follows & (rank <= _before(newest))
     repeated = behind & (rank == newest)
     passed = known.copy()
     passed[order[repeated]] = True
     kept = ~behind | repeated
-    return _Order(order[kept].astype(np.int64), group[kept]), np.sort(order[behind]), passed
+    return _Order(order[kept], group[kept], _follows(group[kept])), np.sort(order[behind]), passed
 
 
 def _curve(rows: pl.DataFrame, order: _Order, known: Flags, gaps: Gaps) -> list[_Pieces]:
     """Return the level stretch that each new reading speaks for, the line that leads there, and readings without."""
     at = _micros(rows["occurred_at"])[order.rows]
-    power = _numbers(rows["power_w"])[order.rows]
-    length = np.rint(np.nan_to_num(_numbers(rows["duration_s"])[order.rows]) * 1e6).astype(np.int64)
+    power = rows["power_w"].to_numpy()[order.rows]  # NaN where null
+    duration = rows["duration_s"].to_numpy()[order.rows]
+    length = np.rint(np.where(np.isnan(duration), 0.0, duration) * 1e6).astype(np.int64)
     trusted = (rows["quality"] != "ESTIMATED").to_numpy()[order.rows]
-    new = ~known[order.rows]
-    follows = np.append(False, order.group[1:] == order.group[:-1])
-    at_before, power_before = np.roll(at, 1), np.roll(power, 1)
-    both_trusted = trusted & np.append(False, trusted[:-1])
+    new, follows = ~known[order.rows], order.follows
+    at_before, power_before = _before(at), _before(power)
+    both_trusted = trusted & _before(trusted)
     number, none, one = np.arange(len(at)), np.zeros(len(at), np.int64), np.ones(len(at), np.int64)
     pieces = []
     if rows["power_w"].null_count():
@@ -333,17 +356,12 @@ def _curve(rows: pl.DataFrame, order: _Order, known: Flags, gaps: Gaps) -> list[
     return pieces
 
 
-def _numbers(column: pl.Series) -> Floats:
-    """Return the values, NaN where null."""
-    return (column.fill_null(float("nan")) if column.null_count() else column).to_numpy()
-
-
 def _register_power(rows: pl.DataFrame, order: _Order, span: Ints) -> Floats:
     """Return the mean power (W) since the row before by the registers; NaN where they do not say it."""
     grown = []
     for name in ("energy_import_wh", "energy_export_wh"):
-        register = _numbers(rows[name])[order.rows]
-        growth = register - np.roll(register, 1)
+        register = rows[name].to_numpy()[order.rows]
+        growth = register - _before(register)
         grown.append(np.where(growth < 0, np.nan, growth))
     bought, sold = grown
     both = np.isnan(bought) & np.isnan(sold)
@@ -402,7 +420,7 @@ def _quarters(rows: pl.DataFrame, order: _Order, known: Flags, gaps: Gaps, keys:
         pl.Series("power_min_w", low, nan_to_null=True),
         pl.Series("power_max_w", high, nan_to_null=True),
     ]
-    return frame.hstack(columns).sort(*keys, "period_start")
+    return frame.hstack(columns)
 
 
 def _empty(keys: Sequence[str]) -> pl.DataFrame:

@@ -228,8 +228,8 @@ class Panel:
         at = since
         while at <= until:
             local = at.astimezone(zone)
-            if local.minute == 0 and local.hour % every == 0:
-                x = self.x(at.timestamp())
+            x = self.x(at.timestamp())
+            if local.minute == 0 and local.hour % every == 0 and self.left <= x <= self.right:
                 self.canvas.line(x, self.bottom, x, self.bottom + 4, "axis")
                 end = at == until and local.hour == 0
                 self.canvas.text(x, self.bottom + 17, "24:00" if end else f"{local:%H:%M}", "tick", anchor="middle")

@@ -20,6 +20,8 @@ class Config(BaseModel):
         end: No tick after this; None for never.
         step_s: Seconds between ticks.
         active_step_s: Seconds between ticks while something is activated.
+        quiet_until, quiet_from: Before and from then on nothing is traded: ticks lie `quiet_step_s` apart.
+        quiet_step_s: Seconds between ticks in those times.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,6 +31,15 @@ class Config(BaseModel):
     end: datetime | None = None
     step_s: int = Field(default=900, ge=1)
     active_step_s: int = Field(default=60, ge=1)
+    quiet_until: datetime | None = None
+    quiet_from: datetime | None = None
+    quiet_step_s: int = Field(default=3600, ge=1)
+
+    def step_after(self, after_s: int) -> int:
+        """Seconds between ticks at a time."""
+        before = self.quiet_until is not None and after_s < seconds(self.quiet_until)
+        behind = self.quiet_from is not None and after_s >= seconds(self.quiet_from)
+        return self.quiet_step_s if before or behind else self.step_s
 
 
 class Span(NamedTuple):
@@ -96,7 +107,8 @@ def on_event(talk: Talk, event: ActivationRequested) -> None:
 
 def _following(session: Clock, config: Config, after_s: int) -> int:
     """Return the first tick after a time: on a step, or on a close step inside an activation."""
-    coarse_s = (after_s // config.step_s + 1) * config.step_s
+    step_s = config.step_after(after_s)
+    coarse_s = (after_s // step_s + 1) * step_s
     fine_s = (after_s // config.active_step_s + 1) * config.active_step_s
     if any(span.from_s <= fine_s <= span.to_s for span in session.active.values()):
         return min(coarse_s, fine_s)

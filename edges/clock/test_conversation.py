@@ -5,8 +5,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edges.chance import seconds
 from edges.clock import Config, spec
-from edges.clock.conversation import Clock, on_event, on_wake
+from edges.clock.conversation import Clock, _following, on_event, on_wake
 from edges.conftest import Drive
 from streams import Message
 from streams.testing import assert_rows, utc
@@ -126,3 +127,12 @@ def test_no_tick_comes_twice_or_goes_back_however_time_jumps(
         assert all((at - START) % STEP == timedelta(0) for at in times)
         # Every step between the first and the last tick was sent or counted.
         assert len(ticks[1:]) + sum(tick.missed for tick in ticks[1:]) == (times[-1] - times[0]) // STEP if times else 1
+
+
+def test_where_nothing_is_traded_it_ticks_once_an_hour() -> None:
+    config = Config(start=START, quiet_until=START + timedelta(hours=2), quiet_from=START + timedelta(hours=3))
+    ticks, at = [], seconds(START) - 1
+    for _ in range(8):
+        at = _following(Clock(), config, at)
+        ticks.append((at - seconds(START)) // 60)
+    assert ticks == [0, 60, 120, 135, 150, 165, 180, 240]

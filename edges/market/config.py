@@ -14,6 +14,7 @@ class Config(BaseModel):
         start: Time before which nothing happens.
         trade_from: First local day of delivery that bids are taken for; None for the first that is possible. Prices
             are published before it too, from the other suppliers alone.
+        trade_until: Last local day of delivery that bids are taken for; None for no end. Prices go on.
         seed: Of demand, suppliers and calls.
         timezone: Whose days and hours count.
         opens, inputs_until, closes, results: Hours of the local clock on the day before delivery.
@@ -32,6 +33,7 @@ class Config(BaseModel):
 
     start: datetime = datetime(2023, 4, 10, 7, tzinfo=UTC)
     trade_from: date | None = None
+    trade_until: date | None = None
     seed: int = Field(default=2022, ge=0)
     timezone: str = "America/Los_Angeles"
     opens: time = time(8)

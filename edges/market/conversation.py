@@ -176,7 +176,7 @@ def _schedule(session: Market, config: Config, day: date) -> None:
 def _step(session: Market, config: Config) -> Iterator[Made]:
     day = session.delivery
     assert day is not None
-    traded = config.trade_from is None or day >= config.trade_from
+    traded = (config.trade_from or day) <= day <= (config.trade_until or day)
     match session.phase:
         case Phase.CLEARED:
             session.phase, session.due_at = Phase.SCHEDULED, _at(config, day, config.opens)

@@ -149,6 +149,13 @@ def test_before_trade_begins_there_are_prices_and_no_gates(drive: Drive) -> None
     assert driver.read(BidCleared)["reason_code"].to_list() == ["GATE_CLOSED"]
 
 
+def test_after_trade_has_ended_there_are_prices_and_no_gates(drive: Drive) -> None:
+    driver = drive(spec(Config(start=START, trade_until=date(2023, 5, 9))), at=START)
+    driver.host.run(START + timedelta(days=3))
+    assert driver.read(GateScheduled)["gate_id"].unique().to_list() == ["local-up/20230509"]
+    assert driver.read(PricePublished).height == 3 * 96
+
+
 def test_a_market_that_begins_after_a_gate_has_opened_takes_the_next(drive: Drive) -> None:
     driver = drive(spec(Config(start=utc("2023-05-08 15:01"))), at="2023-05-08 15:01")
     driver.host.run(utc("2023-05-09 08:00"))

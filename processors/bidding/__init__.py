@@ -6,7 +6,7 @@
 (``coverage``). A gate is bid at once; `energy.bidding` has the model and its source.
 
 **What.** For each period the firm steps of the portfolio's curve are the supply. Past clearing prices of the product
-(`bidding.history`) are drawn by whole local days as scenarios (`bidding.scenarios`), with the gate's name as seed, so
+(`bidding.history`) are drawn by whole local days (`market.time_zone`) as scenarios (`bidding.scenarios`), with the gate's name as seed, so
 that a replay draws the same. The model chooses how many steps of the product to offer at which of
 `bidding.price_levels` capacity prices; a quantity below the product's minimum is no bid. Energy is asked for at the
 cost of the dearest supply in use plus `bidding.energy_margin`; `bidding.activation_ratio` is the share of won capacity

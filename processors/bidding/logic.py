@@ -24,13 +24,11 @@ class Config(BaseModel):
 
     Attributes:
         margin: this long before the close a bid is made with what is known; at least the length of a tick.
-        timezone: of the market's days.
     """
 
     model_config = ConfigDict(frozen=True)
 
     margin: timedelta = timedelta(minutes=15)
-    timezone: str = "America/Los_Angeles"
 
 
 class Supplied(Keyed, key=STEP, expires="period_start"):
@@ -201,7 +199,7 @@ def _scenarios(
     return price_scenarios(
         past.select("period_start", price_micros="price_micros_per_mw_h"),
         starts,
-        timezone=ctx.config.timezone,
+        timezone=book.text("market.time_zone", ctx.now, scopes),
         count=book.long("bidding.scenarios", ctx.now, scopes),
         seed=int.from_bytes(hashlib.sha256(gate["gate_id"].encode()).digest()[:8], "big"),
     )

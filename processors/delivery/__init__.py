@@ -2,16 +2,27 @@
 
     UP:   delivered = baseline - measured        DOWN: delivered = measured - baseline        (whole Wh, half-even)
 
-**Requested** is what the site's instructions asked for in the quarter-hour; an instruction that was taken back counts
-until its revocation. A quarter-hour in which nothing was left to be asked is no delivery and is not stated.
+**Requested** is what the site's instructions asked for in the quarter-hour, each rounded to whole Wh half-even; an
+instruction that is taken back or replaced counts until then. A quarter-hour in which nothing was left to be asked is no
+delivery and is not stated.
 
-Where readings or the baseline are missing, nothing can be proved: the missing one is taken to be equal to the other,
-so that nothing is delivered, and the quality says MISSING.
+**Several activations at once** ask the same site, and its meter deviates once: each is delivered what it asked for,
+and what is over or missing is shared by what was asked, to the Wh. The baseline of the activation that began first
+counts, for no other one lies in its adjustment window; every other row's ``baseline_wh`` is what was measured plus its
+own part, that is what would have been measured without this one activation. So the deliveries of a site sum to what
+its meter shows.
 
-A delivery is stated when its baseline is there; until then this processor holds its watermark, so nobody settles too
-early. A changed baseline or a late interval makes the next revision, however late.
+    d = baseline - measured;   delivered_i = requested_i + (d - sum of requested) x requested_i / sum of requested
 
-Source: delivery at the connection point against a baseline, as in USEF (Flexibility Trading Protocol 3.x, settle).
+(with UP positive and DOWN negative where both are asked; shared by magnitude, largest remainder).
+
+**Missing readings or baseline** prove nothing: the missing one is taken to be equal to the other, so that nothing is
+delivered, and the quality says MISSING.
+
+A delivery is stated when its baseline is there; until then this processor holds its watermark, so that nobody settles
+too early. A changed baseline or a late interval makes the next revision, up to 400 days after.
+
+**Source.** Delivery at the connection point against a baseline, as in USEF (Flexibility Trading Protocol 3.x, settle).
 """
 
 from datetime import timedelta

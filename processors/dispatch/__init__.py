@@ -11,11 +11,13 @@ An instruction is a set of one POWER row a quarter-hour. It says until when an a
 (`dispatch.reply_by`) and what the home does when it hears nothing more (`dispatch.fallback`).
 
 At every tick, as long as an activation is open, those who answered REJECTED, ABORTED, OVERRIDDEN or UNREACHABLE, and
-those who did not answer in time, are sent a REVOKE: from then on nothing is asked of them, for this activation they
-are not asked again, and what is missing is split over the others, in a quarter-hour that has begun from the tick on.
-A cancelled activation revokes all; one that is reduced revokes its newest instructions and asks for the rest anew.
+those who did not answer in time, are sent a REVOKE: from then on nothing is asked of them, they are asked for no other
+activation of the same time, and what is missing is split over the others, in a quarter-hour that has begun from the
+tick on. A cancelled activation revokes all; of one that is reduced or moved, what goes beyond it is revoked, the newest
+first, and the rest asked for anew.
 
-What nobody can give stays a shortfall; requested power never exceeds the activation's.
+What nobody can give stays a shortfall, and is asked for again when offers change; requested power never exceeds the
+activation's. A tick at which nothing has changed costs next to nothing.
 
 Source: least-cost activation of merit orders (energy.dispatch); statuses of EN 50491-12-2 (S2).
 """

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from energy.dispatch import WS_PER_WH, EnergyLimit, PowerLimit, Problem, Resource, solve
+from energy.effective import current
 from energy.ids import composed
 from energy.rules import Rulebook
 from energy.time import QUARTER
@@ -22,6 +23,7 @@ from topics import (
 )
 
 KEEP = timedelta(days=1)
+MICROSECOND = timedelta(microseconds=1)
 FAILED = ("REJECTED", "ABORTED", "OVERRIDDEN", "UNREACHABLE")
 HEARD = ("ACCEPTED", "STARTED", "SUCCEEDED")
 Row = dict[str, Any]
@@ -62,7 +64,7 @@ class Activation(Keyed, key=("activation_id",), expires="period_end"):
 
 
 class Order(Keyed, key=("instruction_id",), expires="period_end"):
-    """An instruction: until when it is to be answered, and whether it has been taken back."""
+    """An instruction: until when it is to be answered, whether it was taken back, and whether as it had failed."""
 
     instruction_id: Col[str]
     activation_id: Col[str]
@@ -72,8 +74,10 @@ class Order(Keyed, key=("instruction_id",), expires="period_end"):
     limit_group: Col[str | None]
     round_no: Col[int]
     respond_by: Col[datetime]
+    period_start: Col[datetime]
     period_end: Col[datetime]
     revoked: Col[bool]
+    failed: Col[bool]
 
 
 class Part(Keyed, key=("instruction_id", "period_start"), expires="period_end"):
@@ -121,21 +125,35 @@ def _keep_offers(ctx: Context[None], offers: pl.DataFrame) -> None:
 
 
 def on_tick(ctx: Context[None]) -> Iterator[Emit[InstructionIssued]]:
-    """Take back what failed, ask others for what is missing."""
+    """Take back what failed, ask others for what is missing; nothing where nothing has changed."""
+    if ctx.now.date() != ctx.since.date():
+        for keyed in (Order, Part, Offered):
+            ctx.state(keyed).expire(ctx.now - KEEP)
     if not len(ctx.state(Activation)):
         return
-    calls = ctx.state(Activation).scan(pl.col("period_end") > ctx.now).to_dicts()
-    if calls:
-        desk = Desk(ctx, calls)
-        for call in calls:
-            desk.serve(call)
+    failed = _failed(ctx)
+    if failed or len(ctx.state(Activation).changed()) or len(ctx.state(Offered).changed()):
+        desk = Desk(ctx)
+        desk.work(failed)
         desk.save()
         if desk.events:
             yield Emit(InstructionIssued, desk.events)
-    ctx.state(Activation).expire(ctx.now)
-    ctx.state(Order).expire(ctx.now - KEEP)
-    ctx.state(Part).expire(ctx.now - KEEP)
-    ctx.state(Offered).expire(ctx.now - QUARTER)
+    ctx.state(Activation).expire(ctx.now + MICROSECOND)
+
+
+def _failed(ctx: Context[None]) -> list[str]:
+    """Return the instructions that were refused, broken off or not answered in time, in order."""
+    standing = ctx.state(Order).scan((pl.col("period_end") > ctx.now) & ~pl.col("revoked"))
+    if standing.is_empty():
+        return []
+    heard = ctx.table(InstructionReported).select("instruction_id", "status")
+    heard = heard.join(standing, on="instruction_id", how="semi", maintain_order="left")
+    bad = heard.filter(pl.col("status").is_in(FAILED))["instruction_id"]
+    good = heard.filter(pl.col("status").is_in(HEARD))["instruction_id"]
+    name, late = pl.col("instruction_id"), pl.col("respond_by") <= ctx.now
+    fails = name.is_in(bad.implode()) | (late & ~name.is_in(good.implode()))
+    found: list[str] = standing.filter(fails)["instruction_id"].to_list()
+    return found
 
 
 @dataclass(frozen=True)
@@ -151,55 +169,79 @@ class Slot:
         """Its length."""
         return int((self.end - self.start).total_seconds())
 
+    def touches(self, part: Row) -> bool:
+        """Whether a part of an instruction lies in it."""
+        return bool(part["period_start"] < self.end and part["period_end"] > self.start)
+
 
 class Desk:
-    """What has been told and may be told, at one tick. Small: only what concerns the open activations."""
+    """What has been told and may be told, at one tick at which something has changed."""
 
-    def __init__(self, ctx: Context[None], calls: list[Row]) -> None:
+    def __init__(self, ctx: Context[None]) -> None:
         self.ctx = ctx
         self.now = ctx.now
         self.events: list[InstructionIssued] = []
         self.book = Rulebook(ctx.table(RulePublished).to_dicts())
+        self.calls = ctx.state(Activation).scan().to_dicts()
         self.orders: dict[str, Row] = {row["instruction_id"]: row for row in ctx.state(Order).scan().to_dicts()}
         self.parts: dict[str, list[Row]] = {}
         for row in ctx.state(Part).scan().to_dicts():
             self.parts.setdefault(row["instruction_id"], []).append(row)
-        open_ids = {call["activation_id"] for call in calls}
-        mine = [name for name, row in self.orders.items() if row["activation_id"] in open_ids]
-        self.status = _statuses(ctx, mine)
+        self.of_call: dict[str, list[Row]] = {}
+        self.of_resource: dict[str, list[Row]] = {}
+        for order in self.orders.values():
+            self._file(order)
+        sites = current(ctx.table(SiteRegistered), ctx.now, entry=["site_id"])
+        self.node_of: dict[str, str | None] = dict(sites.select("site_id", "grid_node_id").iter_rows())
         self.changed_orders: dict[str, Row] = {}
         self.changed_parts: list[Row] = []
-        self.calls: list[Row] = []
+        self.changed_calls: list[Row] = []
 
-    def serve(self, call: Row) -> None:
-        """Bring one activation up to date."""
-        for order in self._live(call):
-            if self._failed(order):
-                self._revoke(order)
+    def _file(self, order: Row) -> None:
+        self.of_call.setdefault(order["activation_id"], []).append(order)
+        self.of_resource.setdefault(order["resource_id"], []).append(order)
+
+    def work(self, failed: list[str]) -> None:
+        """Bring all open activations up to date: first take back, then ask, as what one gives up another may use."""
+        for name in failed:
+            self.orders[name]["failed"] = True
+            self._revoke(self.orders[name])
+        for call in self.calls:
+            self._keep_to(call)
+        for call in self.calls:
+            slots = _slots(call, self.now)
+            missing = [max(call["quantity_w"] - self._told(call, slot), 0) for slot in slots]
+            if any(missing):
+                self._ask(call, slots, missing)
+
+    def _keep_to(self, call: Row) -> None:
+        """Take back, the newest first, what goes beyond an activation that was reduced, moved or cancelled."""
         slots = _slots(call, self.now)
-        for order in reversed(self._live(call)):  # an activation that was reduced or cancelled
-            if any(self._told(call, slot) > call["quantity_w"] for slot in slots):
-                self._revoke(order)
-        missing = [max(call["quantity_w"] - self._told(call, slot), 0) for slot in slots]
-        if any(missing):
-            self._ask(call, slots, missing)
+        over = [self._told(call, slot) - call["quantity_w"] for slot in slots]
+        for order in reversed(self._live(call)):
+            parts = [part for part in self.parts.get(order["instruction_id"], []) if part["period_end"] > self.now]
+            outside = any(
+                part["period_start"] < call["period_start"] or part["period_end"] > call["period_end"] for part in parts
+            )
+            if not outside and not any(excess > 0 for excess in over):
+                continue
+            for part in parts:
+                over = [
+                    excess - part["quantity_w"] * slot.touches(part) for excess, slot in zip(over, slots, strict=True)
+                ]
+            self._revoke(order)
 
     def _live(self, call: Row) -> list[Row]:
-        found = [o for o in self.orders.values() if o["activation_id"] == call["activation_id"] and not o["revoked"]]
+        found = [order for order in self.of_call.get(call["activation_id"], []) if not order["revoked"]]
         return sorted(found, key=lambda order: (order["round_no"], order["instruction_id"]))
-
-    def _failed(self, order: Row) -> bool:
-        heard = self.status.get(order["instruction_id"], set())
-        if heard & set(FAILED):
-            return True
-        return not heard & set(HEARD) and self.now >= order["respond_by"]
 
     def _told(self, call: Row, slot: Slot) -> int:
         return sum(
             part["quantity_w"]
-            for order in self._live(call)
+            for order in self.of_call.get(call["activation_id"], [])
+            if not order["revoked"]
             for part in self.parts.get(order["instruction_id"], [])
-            if part["period_start"] < slot.end and part["period_end"] > slot.start
+            if slot.touches(part)
         )
 
     # Asking.
@@ -222,18 +264,14 @@ class Desk:
             return
         number = call["rounds"]
         call["rounds"] = number + 1
-        self.calls.append(call)
+        self.changed_calls.append(call)
         by_resource = {offer["resource_id"]: offer for offer in offers}
         for name in sorted(told):
             self._instruct(call, by_resource[name], number, slots, told[name])
 
     def _offers(self, call: Row, slots: list[Slot]) -> list[Row]:
-        """The offers for these quarter-hours of those who have not failed in this activation."""
-        failed = {
-            o["resource_id"]
-            for o in self.orders.values()
-            if o["activation_id"] == call["activation_id"] and o["revoked"]
-        }
+        """The offers for these quarter-hours of those who have not failed then, for whichever activation."""
+        node, begin, end = call["grid_node_id"], slots[0].start, slots[-1].end
         found = self.ctx.state(Offered).scan(
             (pl.col("portfolio_id") == call["portfolio_id"])
             & (pl.col("product_id") == call["product_id"])
@@ -241,7 +279,15 @@ class Desk:
             & pl.col("period_start").is_in([slot.quarter for slot in slots])
             & (pl.col("quantity_w") > 0)
         )
-        return [row for row in found.to_dicts() if row["resource_id"] not in failed]
+        return [
+            row
+            for row in found.to_dicts()
+            if (node is None or self.node_of.get(row["site_id"]) == node)
+            and not any(
+                order["failed"] and order["period_start"] < end and order["period_end"] > begin
+                for order in self.of_resource.get(row["resource_id"], [])
+            )
+        ]
 
     def _problem(self, call: Row, slots: list[Slot], missing: list[int], offers: list[Row]) -> Problem:
         index = {slot.quarter: number for number, slot in enumerate(slots)}
@@ -272,10 +318,10 @@ class Desk:
         """Power that a resource has been told already, for whichever activation."""
         return sum(
             part["quantity_w"]
-            for order in self.orders.values()
-            if order["resource_id"] == resource_id and order["direction"] == direction and not order["revoked"]
+            for order in self.of_resource.get(resource_id, [])
+            if order["direction"] == direction and not order["revoked"]
             for part in self.parts.get(order["instruction_id"], [])
-            if part["period_start"] < slot.end and part["period_end"] > slot.start
+            if slot.touches(part)
         )
 
     def _energy_limits(self, terms: Mapping[str, Row], names: set[str]) -> Iterator[EnergyLimit]:
@@ -303,26 +349,21 @@ class Desk:
     def _node_limits(
         self, terms: Mapping[str, Row], names: set[str], call: Row, slots: list[Slot]
     ) -> Iterator[PowerLimit]:
-        sites = self.ctx.table(SiteRegistered).filter(SiteRegistered.valid_from <= self.now)
-        node_of = dict(sites.select("site_id", "grid_node_id").iter_rows())
         members: dict[str, list[str]] = {}
         for name in sorted(names):
-            if node := node_of.get(terms[name]["site_id"]):
+            if node := self.node_of.get(terms[name]["site_id"]):
                 members.setdefault(node, []).append(name)
         for node, held in members.items():
             rule = self.book.find("dispatch.node_limit", self.now, (node,))
             if rule is None or rule["scope"] != node:
                 continue
             limit = self.book.long("dispatch.node_limit", self.now, (node,))
-            told = [
-                sum(
-                    self._committed(resource_id, call["direction"], slot)
-                    for resource_id in {
-                        o["resource_id"] for o in self.orders.values() if node_of.get(o["site_id"]) == node
-                    }
-                )
-                for slot in slots
+            there = [
+                resource_id
+                for resource_id, orders in self.of_resource.items()
+                if self.node_of.get(orders[0]["site_id"]) == node
             ]
+            told = [sum(self._committed(name, call["direction"], slot) for name in there) for slot in slots]
             yield PowerLimit(tuple(held), tuple(max(limit - power, 0) for power in told))
 
     # Telling.
@@ -339,8 +380,10 @@ class Desk:
             "limit_group": offer["limit_group"],
             "round_no": number,
             "respond_by": self.now + timedelta(seconds=answer_s),
+            "period_start": call["period_start"],
             "period_end": call["period_end"],
             "revoked": False,
+            "failed": False,
         }
         parts = [
             {"instruction_id": name, "period_start": slot.start, "period_end": slot.end, "quantity_w": power}
@@ -348,6 +391,7 @@ class Desk:
             if power
         ]
         self.orders[name] = self.changed_orders[name] = order
+        self._file(order)
         self.parts[name] = parts
         self.changed_parts += parts
         self._emit(order, parts, name, action="FOLLOW", respond_by=order["respond_by"])
@@ -394,24 +438,12 @@ class Desk:
     def save(self) -> None:
         """Put what has changed into the state."""
         ctx = self.ctx
-        for keyed, rows in ((Order, [*self.changed_orders.values()]), (Activation, self.calls)):
+        for keyed, rows in ((Order, [*self.changed_orders.values()]), (Activation, self.changed_calls)):
             if rows:
                 ctx.state(keyed).put(pl.DataFrame(rows, schema=keyed.__columns__))
         if self.changed_parts:
             frame = pl.DataFrame(self.changed_parts, schema=Part.__columns__)
             ctx.state(Part).put(frame.unique(Part.__key__, keep="last", maintain_order=True))
-
-
-def _statuses(ctx: Context[None], orders: list[str]) -> dict[str, set[str]]:
-    """What has been heard of each instruction."""
-    if not orders:
-        return {}
-    told = ctx.table(InstructionReported)
-    told = told.filter(InstructionReported.instruction_id.is_in(orders)).select("instruction_id", "status")
-    found: dict[str, set[str]] = {}
-    for name, status in told.iter_rows():
-        found.setdefault(name, set()).add(status)
-    return found
 
 
 def _slots(call: Row, now: datetime) -> list[Slot]:

@@ -5,9 +5,12 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from energy import rules
-from processors.dispatch import SPEC
+from energy.dispatch import Problem, Solution, solve
+from processors.dispatch import SPEC, logic
 from streams.testing import TopologyDriver, assert_replayable, utc
 from topics import (
     ActivationRequested,
@@ -210,7 +213,132 @@ def test_a_reduced_activation_asks_for_no_more_than_it_is_now(driver: TopologyDr
     driver.advance(by=MINUTE)
     activate(driver, 4000, quarters=1, revision=1)
     driver.advance(by=MINUTE)
-    assert told(driver, since=2) == [("b", "REVOKE", 2000)]  # b may not be asked again, a has no more: 1 kW is missing
+    assert told(driver, since=2) == [("b", "FOLLOW", 1000), ("b", "REVOKE", 2000)]
+
+
+@pytest.mark.driver(at=AT)
+def test_an_activation_that_is_moved_lets_go_what_lies_outside_and_asks_anew(driver: TopologyDriver) -> None:
+    world(driver)
+    offer(driver, "a", 3000, price=100)
+    activate(driver, 3000, quarters=1)
+    driver.advance(by=MINUTE)
+    activate(driver, 3000, quarters=1, first=1, revision=1)
+    driver.advance(by=MINUTE)
+    rows = driver.read(InstructionIssued)[1:].sort("action")
+    assert rows.select("action", "period_start").rows() == [("FOLLOW", START + QUARTER), ("REVOKE", START)]
+
+
+@pytest.mark.driver(at=AT)
+def test_who_failed_one_activation_is_not_asked_for_another_at_the_same_time(driver: TopologyDriver) -> None:
+    world(driver)
+    offer(driver, "a", 5000, price=100)
+    offer(driver, "b", 5000, price=200)
+    activate(driver, 2000, quarters=1)
+    driver.advance(by=MINUTE)
+    answer(driver, "a", "OVERRIDDEN")
+    activate(driver, 1000, quarters=1, name="y")
+    activate(driver, 1000, quarters=1, name="later", first=1)
+    driver.advance(by=MINUTE)
+    expected = [("a", "FOLLOW", 1000), ("a", "REVOKE", 2000), ("b", "FOLLOW", 1000), ("b", "FOLLOW", 2000)]
+    assert told(driver, since=1) == expected
+    again = driver.read(InstructionIssued)[1:].filter(InstructionIssued.site_id == "a", pl.col("action") == "FOLLOW")
+    assert again["activation_id"].to_list() == ["later"]
+
+
+@pytest.mark.driver(at=AT)
+def test_an_activation_of_a_grid_node_asks_only_its_homes(driver: TopologyDriver) -> None:
+    world(driver, nodes={"a": "node-a", "b": "node-b"})
+    for site, price in (("a", 100), ("b", 200), ("c", 300)):
+        offer(driver, site, 5000, price)
+    activate(driver, 9000, quarters=1, grid_node_id="node-b")
+    driver.advance(by=MINUTE)
+    assert told(driver) == [("b", "FOLLOW", 5000)]
+
+
+@pytest.mark.driver(at=AT)
+def test_what_nobody_can_give_is_asked_for_again_only_when_something_has_changed(
+    driver: TopologyDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Problem] = []
+
+    def counted(problem: Problem) -> Solution:
+        asked.append(problem)
+        return solve(problem)
+
+    monkeypatch.setattr(logic, "solve", counted)
+    world(driver)
+    offer(driver, "a", 3000, price=100)
+    activate(driver, 5000, quarters=1)
+    driver.advance(by=MINUTE)
+    answer(driver, "a", "ACCEPTED")
+    driver.advance(by=timedelta(minutes=10))
+    assert len(asked) == 2  # the driver runs each handler twice
+    offer(driver, "b", 5000, price=200)
+    driver.advance(by=MINUTE)
+    assert told(driver, since=1) == [("b", "FOLLOW", 2000)]
+
+
+ANSWERS = ["ACCEPTED", "ACCEPTED", "ACCEPTED", "REJECTED", "OVERRIDDEN", "ABORTED", None]
+
+
+@given(
+    offers=st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 2500)), min_size=3, max_size=3),
+    calls=st.lists(
+        st.tuples(st.integers(1, 9000), st.integers(0, 2), st.integers(1, 2), st.integers(0, 25)),
+        min_size=1,
+        max_size=4,
+    ),
+    answers=st.lists(st.sampled_from(ANSWERS), min_size=30, max_size=30),
+)
+@settings(max_examples=12, deadline=None, phases=[Phase.explicit, Phase.generate])
+def test_nobody_is_asked_beyond_limits_and_no_activation_beyond_what_it_calls(
+    offers: list[tuple[int, int]], calls: list[tuple[int, int, int, int]], answers: list[str | None]
+) -> None:
+    driver = TopologyDriver(SPEC, at=AT, twice=False)
+    try:
+        world(driver)
+        for site, (power, energy) in zip("abc", offers, strict=True):
+            offer(driver, site, power, price=ord(site), energy_wh=energy)
+        replies, answered = iter(answers), set()
+        for minute in range(60):
+            for number, (power, first, quarters, known) in enumerate(calls):
+                if known == minute:
+                    activate(driver, power, quarters, f"call-{number}", first)
+            driver.advance(by=MINUTE)
+            for row in driver.read(InstructionIssued).iter_rows(named=True):
+                name = row["instruction_id"]
+                if row["action"] == "FOLLOW" and name not in answered:
+                    answered.add(name)
+                    if reply := next(replies, "ACCEPTED"):
+                        event = {
+                            "site_id": row["site_id"], "instruction_id": name, "status": reply,
+                            "occurred_at": driver.now, "resource_id": row["resource_id"], "decided_by": "DEVICE",
+                        }  # fmt: skip
+                        driver.pipe(InstructionReported, [event | ORIGIN])
+        standing = in_force(driver.read(InstructionIssued))
+    finally:
+        driver.close()
+    for at in (utc(AT) + minute * MINUTE for minute in range(120)):
+        now = standing.filter((pl.col("period_start") <= at) & (pl.col("period_end") > at))
+        for name, power in now.group_by("activation_id").agg(pl.col("quantity_w").sum()).iter_rows():
+            assert power <= calls[int(name.removeprefix("call-"))][0]
+        for site, power in now.group_by("site_id").agg(pl.col("quantity_w").sum()).iter_rows():
+            assert power <= offers["abc".index(site)][0]
+    given_wh = pl.col("quantity_w") * (pl.col("period_end") - pl.col("period_start")).dt.total_seconds() / 3600
+    for site, energy in standing.group_by("site_id").agg(given_wh.sum()).iter_rows():
+        assert energy <= offers["abc".index(site)][1] + 1e-6
+
+
+def in_force(told: pl.DataFrame) -> pl.DataFrame:
+    """The periods of instructions as far as they were not taken back."""
+    revoked = told.filter(InstructionIssued.action == "REVOKE").group_by("supersedes_id").agg(
+        ended=pl.col("period_start").min()
+    )  # fmt: skip
+    follow = told.filter(InstructionIssued.action == "FOLLOW")
+    ends = follow.join(revoked, left_on="instruction_id", right_on="supersedes_id", how="left")
+    return ends.with_columns(period_end=pl.min_horizontal("period_end", "ended")).filter(
+        pl.col("period_end") > pl.col("period_start")
+    )
 
 
 @pytest.mark.driver(at=AT)

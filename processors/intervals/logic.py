@@ -172,8 +172,11 @@ class Terms:
     def split(self, rows: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, Version]]:
         """Quarter-hours by the rules that govern them; where none does, those before."""
         which = self._which(rows["period_start"])
+        if (which == which[0]).all():
+            yield rows, self._at(which[0])
+            return
         for one in np.unique(which):
-            yield rows.filter(which == one) if (which != one).any() else rows, self._at(one)
+            yield rows.filter(which == one), self._at(one)
 
     def _at(self, which: np.int64) -> Version:
         found = [version for version in self._versions[: max(int(which), 1)] if version]
@@ -383,8 +386,9 @@ def state_again(ctx: Context[Config], terms: Terms, first: datetime, end: dateti
     if not len(marks):
         return
     anew, again = marks.filter(now), marks.filter(~now)
-    ctx.state(Touched).delete(pl.concat([anew, again.filter(~pl.col("anew"))]))
-    ctx.state(Touched).put(again.filter("anew").with_columns(again=pl.lit(value=False)))
+    ctx.state(Touched).delete(marks)
+    if again["anew"].any():  # they wait for their hour
+        ctx.state(Touched).put(again.filter("anew").with_columns(again=pl.lit(value=False)))
     if len(again):
         rows = ctx.state(Quarter).get(again.select(PLACE)).with_columns(pl.col("revision") + 1)
         ctx.state(Quarter).put(rows)
@@ -478,5 +482,6 @@ def forget(ctx: Context[Config], until: datetime) -> None:
     """Let go of what is over, and of resources that have been silent for long."""
     ctx.state(Quarter).expire(until - ctx.config.keep)
     gone = ctx.state(Newest).scan(Newest.occurred_at < until - ctx.config.silent_after)
-    ctx.state(Newest).delete(gone)
-    ctx.state(Known).delete(gone)
+    if len(gone):
+        ctx.state(Newest).delete(gone)
+        ctx.state(Known).delete(gone)

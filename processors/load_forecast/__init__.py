@@ -7,9 +7,9 @@ there is none, or nothing measured to go on, it is tried again every hour of tha
 the fingerprint that it states stops the processor.
 
 **Formula.** Features of `energy.forecast`: calendar of the site's time zone, the newest weather forecast, and the
-resource's own quarter-hours of the last `history_days` up to the end of the day before yesterday's midnight, as seen
-from the forecast day. Seven quantiles q05 to q95, put in order so that they do not cross (rearrangement), and the mean
-as the integral of the quantile function. Load is not negative, PV not positive; in W, positive = consumption.
+resource's own quarter-hours of the last `history_days`, up to the end of the day two days before the one forecast (the
+day in between is not over). Seven quantiles q05 to q95, put in order so that they do not cross (rearrangement), and the
+mean as the integral of the quantile function. Load is not negative, PV not positive; in W, positive = consumption.
 
 **What comes out.** `forecast.load`, `issued_at` = the tick, with the model's id and fingerprint.
 

@@ -113,11 +113,11 @@ def newest_models(trained: pl.DataFrame, now: datetime) -> dict[str, Mapping[str
         row = chunks.row(0, named=True)
         if len(chunks) == row["set_size"]:
             found[row["scope"]] = row | {"payload": b"".join(chunks["payload"])}
-    for row in found.values():
-        if hashlib.sha256(row["payload"]).hexdigest() != row["fingerprint"]:
+    for model in found.values():
+        if hashlib.sha256(model["payload"]).hexdigest() != model["fingerprint"]:
             raise StreamsError(
-                f"model {row['model_id']} has other bytes than its fingerprint {row['fingerprint']} says; find out who "
-                "wrote it to forecast.model, and train anew"
+                f"model {model['model_id']} has other bytes than its fingerprint {model['fingerprint']} says; find out "
+                "who wrote it to forecast.model, and train anew"
             )
     return found
 

@@ -37,7 +37,7 @@ class Config(BaseModel):
         sites_max: how many sites teach, at most.
         weather_lead: how old a weather forecast is when it is used, at least.
         chunk_bytes: the most bytes of a model in one event.
-        training: LightGBM's settings.
+        training: LightGBM's settings; each scope's own by default.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,7 +47,7 @@ class Config(BaseModel):
     sites_max: int = Field(default=40, ge=1)
     weather_lead: timedelta = timedelta(hours=24)
     chunk_bytes: int = Field(default=500_000, ge=1)
-    training: forecast.Training = forecast.Training()
+    training: forecast.Training | None = None
 
 
 class Trained(Keyed, key=("purpose",)):
@@ -151,7 +151,7 @@ def events(
             trained_from=start,
             trained_to=until,
             valid_from=now,
-            seed=config.training.seed,
+            seed=forecast.SEED,
         )
         for number, chunk in enumerate(chunks, 1)
     ]

@@ -1,6 +1,6 @@
 """Statements: what an account gets from or owes to one counterparty for one local day, as one sum of lines.
 
-**Rule.** A day is the local day of the rule ``settlement.time_zone``. It is stated once the watermark of the lines
+**Rule.** A day is the local day of the rule ``market.time_zone``. It is stated once the watermark of the lines
 has passed its end, that is once all effects of what happened in it are in. A line for a day that has been stated
 waits until the next day is stated and then goes into a correcting statement, which names the day's first statement.
 

@@ -47,7 +47,7 @@ def on_tick(ctx: Context[None]) -> Iterator[Emit[StatementIssued]]:
     if not len(ctx.state(Line)):
         return
     until = ctx.watermark(LineSettled)
-    zone = Rulebook(ctx.table(RulePublished).to_dicts()).text("settlement.time_zone", until)
+    zone = Rulebook(ctx.table(RulePublished).to_dicts()).text("market.time_zone", until)
     if local_date(until, zone) == local_date(ctx.watermark(LineSettled, previous=True), zone):
         return
     lines = placed(ctx.state(Line).scan(), zone).filter(pl.col("period_end") <= until)

@@ -1,5 +1,6 @@
 """``flexlog replay``: the recorded past, run again and compared to the byte."""
 
+import json
 from pathlib import Path
 
 import click
@@ -11,7 +12,8 @@ import click
 )
 @click.option("--processor", "only", multiple=True, help="Only this processor (may be given again).")
 @click.option("--all-differences", is_flag=True, help="Go on after the first difference, with the other tasks.")
-def replay(folder: Path, only: tuple[str, ...], *, all_differences: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+def replay(folder: Path, only: tuple[str, ...], *, all_differences: bool, as_json: bool) -> None:
     """Run the recorded cuts of a run again and compare what comes out, byte for byte.
 
     Prints the first difference by processor, partition, commit and field, and ends with 1 if there is one.
@@ -32,6 +34,14 @@ def replay(folder: Path, only: tuple[str, ...], *, all_differences: bool) -> Non
                 stop_at_first=not all_differences,
                 on_progress=lambda done: progress.update(bar, completed=done),
             )
+    if as_json:
+        found = {
+            "commits": outcome.commits,
+            "records": outcome.records,
+            "mismatches": list(map(str, outcome.mismatches)),
+        }
+        click.echo(json.dumps(found))
+        raise SystemExit(bool(outcome.mismatches))
     for task, count in outcome.skipped.items():
         click.echo(f"skipped {task}: {count} commits of a processor or version that is not installed", err=True)
     for mismatch in outcome.mismatches:

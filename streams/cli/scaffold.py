@@ -152,7 +152,7 @@ def _logic(reads: Sequence[type[Record]], writes: Sequence[type[Record]], key: s
     return changed.select(
 {body}
     )
-'''
+'''  # noqa: S608 -- Python, not SQL
         )
         emits.append(f"        yield Emit({record.__name__}, {function}(changed))")
     body = "\n\n".join(functions)

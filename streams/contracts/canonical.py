@@ -59,7 +59,7 @@ def _strings(column: pa.Array, there: int) -> int:
 
 
 def _numbers(column: pa.Array) -> int | None:
-    """Varints of integers; None where one takes ten bytes, for the decoder drops what does not fit into 64 bits."""
+    """Varints of integers; None where one takes all its bytes, for the decoder drops the bits that do not fit."""
     if not len(column):
         return 0
     width: type[np.signedinteger[Any]] = np.int32 if column.type.bit_width == 32 else np.int64
@@ -67,7 +67,7 @@ def _numbers(column: pa.Array) -> int | None:
     least, most = int(signed.min()), int(signed.max())
     shortest = 0 if least <= 0 <= most else min(_zigzag(least), _zigzag(most))
     longest = max(_zigzag(least), _zigzag(most))
-    if longest >> 63:
+    if longest >> (28 if width is np.int32 else 63):
         return None
     size = len(signed)
     zigzag: npt.NDArray[np.int64] | None = None

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import polars as pl
 
 from streams.contracts.decoding import HEADER, Reader, WrongSchemaError, frame_header
-from streams.contracts.emitting import Encoded, Rows, Writer
+from streams.contracts.emitting import Encoded, Writer
 from streams.contracts.guard import Guard
+from streams.contracts.preparing import Preparer, Rows
 from streams.contracts.registry import MemoryRegistry, RegistryAway, SchemaRegistry, UnknownSchema
 from streams.contracts.topic import Topic
 from streams.contracts.wire import CODES
@@ -75,6 +76,7 @@ class Codec:
     def __init__(self, registry: SchemaRegistry) -> None:
         self.registry = registry
         self._writers: dict[Topic, Writer] = {}
+        self._preparers: dict[Topic, Preparer] = {}
         self._guards: dict[Topic, Guard] = {}
         self._ids: dict[Topic, int] = {}
         self._readers: dict[tuple[Topic, bytes], Reader | tuple[str, str]] = {}
@@ -101,7 +103,10 @@ class Codec:
             EmitError: a column is unknown or missing, a value is null, naive, NaN or infinite, no symbol of its
                 enum, or breaks a check; names the field or check, the first row concerned and how many there are.
         """
-        return self._writer(topic).prepare(rows)
+        found = self._preparers.get(topic)
+        if found is None:
+            found = self._preparers[topic] = Preparer(topic)
+        return found.prepare(rows)
 
     def encode(self, topic: Topic, frame: pl.DataFrame) -> Encoded:
         """Keys and framed values of a prepared frame.
@@ -166,12 +171,12 @@ class Codec:
     ) -> tuple[pl.DataFrame, Positions, npt.NDArray[np.int32]] | None:
         """The usual case: all values of one schema and all of them good; else None."""
         first = values[0]
-        if first is None or len(first) < HEADER or first[0] or not topic.vectorised:
+        if first is None or len(first) < HEADER or first[0]:
             return None
         reader = self._reader(topic, first[:HEADER])
-        if not isinstance(reader, Reader) or not reader.vectorised:
+        if not isinstance(reader, Reader):
             return None
-        frame = reader.whole(values)
+        frame = reader.all_good(values)
         if frame is None:
             return None
         schema_id = int.from_bytes(first[1:HEADER], "big")

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from streams.columns import UTC_MICROS
 from streams.contracts import checks as sql
 from streams.contracts.rowwise import RowRules, row_rules
-from streams.contracts.schema import EPOCH, UNKNOWN
+from streams.contracts.schema import EPOCH, UNKNOWN, days, micros
 from streams.contracts.topic import Field, Topic
 from streams.contracts.violation import FaultError
 from streams.errors import ContractError
@@ -23,8 +24,8 @@ EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 LATEST = datetime(2300, 1, 1, tzinfo=UTC)
 _FIRST_DAY = date(1900, 1, 1)
 _LAST_DAY = date(2299, 12, 31)
-MICROS = range((EARLIEST - EPOCH) // timedelta(microseconds=1), (LATEST - EPOCH) // timedelta(microseconds=1))
-DAYS = range((EARLIEST - EPOCH).days, (LATEST - EPOCH).days)
+MICROS = range(micros(EARLIEST), micros(LATEST))
+DAYS = range(days(_FIRST_DAY), days(_LAST_DAY) + 1)
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,15 @@ class Fault:
     row: int
     code: str
     text: str
+
+
+def plain(column: pl.Series) -> list[Any]:
+    """The values of a column, times as integers, by the shortest way: most operations of polars cost 20 µs."""
+    integers = pa.int64() if column.dtype == UTC_MICROS else pa.int32() if column.dtype == pl.Date() else None
+    if integers is None:
+        return column.to_list()
+    found: list[Any] = column.to_arrow().view(integers).to_pylist()
+    return found
 
 
 class Guard:
@@ -111,19 +121,10 @@ class Guard:
         trees = [sql.parse(text) for text in self._topic.checks]
         return row_rules(self._topic, trees, symbols=self._symbols, micros=MICROS, days=DAYS)
 
-    @cached_property
-    def _physical(self) -> frozenset[str]:
-        return frozenset(field.name for field in self._topic.fields if field.kind in ("timestamp", "date"))
-
     def holds(self, frame: pl.DataFrame) -> bool:
         """Whether every row is fine: a loop over few rows, else one select."""
         if frame.height <= _FEW and self._by_row is not None:
-            columns = [
-                (column.to_physical() if name in self._physical else column).to_list()
-                for name in self._by_row.names
-                for column in (frame.get_column(name),)
-            ]
-            held = self._by_row.hold(columns)
+            held = self._by_row.hold([plain(frame.get_column(name)) for name in self._by_row.names])
             if held is not None:
                 return held
         return self.holds_by_column(frame)

@@ -16,6 +16,7 @@ SHARED_NAMESPACE = "flexlog"
 UNKNOWN = "UNKNOWN"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_ZERO = date(1970, 1, 1)
+_MICRO = timedelta(microseconds=1)
 
 # The only types there are (CONTRACTS section 1): Avro type and logical type, kind, column.
 _PRIMITIVES: dict[tuple[str, str | None], tuple[Kind, pl.DataType]] = {
@@ -30,6 +31,16 @@ _PRIMITIVES: dict[tuple[str, str | None], tuple[Kind, pl.DataType]] = {
 _ALLOWED = (
     "string, long, double, boolean, timestamp-micros, date, enum, bytes, array, or a union of null and one of them"
 )
+
+
+def micros(instant: datetime) -> int:
+    """An aware time as it stands on the wire: microseconds since 1970, UTC."""
+    return (instant - EPOCH) // _MICRO
+
+
+def days(day: date) -> int:
+    """A date as it stands on the wire: days since 1970."""
+    return day.toordinal() - _DAY_ZERO.toordinal()
 
 
 def read_json(path: Path) -> Any:

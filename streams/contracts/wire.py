@@ -70,10 +70,11 @@ class _Cursor:
     def __init__(self, body: bytes) -> None:
         self.body = body
         self.at = 0
+        self.start = 0  # of the value that is being read
         self.field = ""
 
     def fault(self, text: str) -> WireError:
-        return WireError("MALFORMED", f"{self.field} at byte {self.at}: {text}")
+        return WireError("MALFORMED", f"{self.field} at byte {self.start}: {text}")
 
     def take(self, count: int) -> bytes:
         end = self.at + count
@@ -136,8 +137,10 @@ def _record(cursor: _Cursor, fields: Sequence[Field], inside: str) -> dict[str, 
 
 
 def _value(cursor: _Cursor, field: Field) -> Any:
+    cursor.start = cursor.at
     if field.nullable and cursor.index(2, "union branch") == 0:
         return None
+    cursor.start = cursor.at
     match field.kind:
         case "string":
             try:
@@ -176,7 +179,7 @@ def _array(cursor: _Cursor, field: Field) -> list[Any]:
             found.append(_record(cursor, field.items, f"{name}."))
         else:
             found.append(_value(cursor, field.items[0]))
-    cursor.field = name
+    cursor.field, cursor.start = name, cursor.at
     if count and cursor.long() != 0:
         raise cursor.fault("an array in several blocks is not the canonical encoding")
     return found

@@ -51,6 +51,10 @@ class Rows:
             self.count += frame.height
             self.size += int(frame.estimated_size())
 
+    def clear(self) -> None:
+        """Let go of all."""
+        self.frames, self.count, self.size = [], 0, 0
+
     def frame(self) -> pl.DataFrame:
         """All rows; there must be some."""
         if len(self.frames) > 1:
@@ -115,16 +119,13 @@ class Shelf:
             if known is not None and self.held[place] > int(known[-1]):
                 del self.known[place]
 
-    def inserted(self, *, keep: int) -> None:
-        """The pending rows are in the table now; up to ``keep`` of the newest rows stay here."""
-        if self.recent.count + self.pending.count > keep:
-            self._leave(self.recent)
-            self.recent = Rows()
-        if self.pending.count > keep:
-            self._leave(self.pending)
-        else:
-            for frame in self.pending.frames:
-                self.recent.add(frame)
+    def inserted(self, *, rows: int, size: int) -> None:
+        """The pending rows are in the table now; so many of the newest rows, and bytes of them, stay here."""
+        for gone in (self.recent, self.pending):
+            if self.recent.count + self.pending.count > rows or self.recent.size + self.pending.size > size:
+                self._leave(gone)
+        for frame in self.pending.frames:
+            self.recent.add(frame)
         self.pending, self.undecodable = Rows(), Rows()
 
     def _leave(self, rows: Rows) -> None:
@@ -138,6 +139,7 @@ class Shelf:
         for place, low, high in spans.iter_rows():
             was_low, was_high = self.times.get(place, (low, high))
             self.times[place] = (min(low, was_low), max(high, was_high))
+        rows.clear()
 
     def needs_table(self, ends: Mapping[int, int], since: int, until: int) -> bool:
         """Whether rows of these times and offsets may be in the table and not here."""

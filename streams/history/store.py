@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -18,7 +18,7 @@ from streams.history.session import Session
 from streams.history.shelf import BLOCK, Shelf
 
 _HOLD_ROWS = 8_192
-_HOLD_BYTES = 16 << 20
+_HOLD_BYTES = 4 << 20
 
 
 class History:
@@ -252,8 +252,7 @@ class History:
             self._flush_undecodable(shelf)
         if shelf.pending.count:
             self._flush_rows(shelf, shelf.pending.frame())
-        keep = 2 * self._hold if shelf.pending.size + shelf.recent.size < _HOLD_BYTES else 0
-        shelf.inserted(keep=keep)
+        shelf.inserted(rows=2 * self._hold, size=2 * _HOLD_BYTES)
 
     def _flush_undecodable(self, shelf: Shelf) -> None:
         if tables.UNDECODABLE not in self._session.tables:
@@ -326,9 +325,9 @@ class History:
         if not parts:
             return topic.empty()
         found = parts[0] if len(parts) == 1 else pl.concat(parts)
+        parts.clear()  # a read may be of millions of rows: let go of what is not needed
         found = found.sort([*topic.identity, "_partition", "_offset"])
-        once = list(topic.identity) if latest else ["_partition", "_offset"]
-        return found.unique(once, keep="last", maintain_order=True).select(list(topic.columns))
+        return _last_of(found, topic.identity if latest else ("_partition", "_offset")).select(list(topic.columns))
 
     def _read_table(self, shelf: Shelf, ask: Ask) -> pl.DataFrame:
         sql = ask.sql(shelf.topic)
@@ -364,3 +363,13 @@ def _unheld(shelf: Shelf, frame: pl.DataFrame, partition: str, offset: str) -> p
     for place in np.unique(places).tolist():
         late |= (places == place) & (offsets < shelf.held.get(place, 0))
     return frame.filter(~late) if late.any() else frame
+
+
+def _last_of(frame: pl.DataFrame, columns: Iterable[str]) -> pl.DataFrame:
+    """Of neighbours that are equal in some columns the last one; hashing all rows would take as long as the sort."""
+    last = np.zeros(frame.height, bool)
+    last[-1] = True
+    for name in columns:
+        column = frame.get_column(name)
+        last[:-1] |= column.slice(1).ne_missing(column.slice(0, frame.height - 1)).to_numpy()
+    return frame if last.all() else frame[np.flatnonzero(last)]

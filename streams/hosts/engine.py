@@ -281,13 +281,12 @@ class Engine:
                 offsets, stamps = slab.offsets[rows], slab.appended_at[rows]
             else:
                 offsets, stamps = slab.offsets, slab.appended_at
-            frames.append(
-                decoded.frame.with_columns(
-                    pl.lit(slab.partition, pl.Int32).alias("_partition"),
-                    pl.Series("_offset", offsets),
-                    pl.Series("_appended_at", stamps).cast(UTC_MICROS),
-                )
-            )
+            place = [
+                pl.Series("_partition", np.full(len(offsets), slab.partition, np.int32)),
+                pl.Series("_offset", offsets),
+                pl.Series("_appended_at", stamps).cast(UTC_MICROS),
+            ]
+            frames.append(decoded.frame.hstack(place))
         if not frames:
             empty = topic.empty()
             return empty.with_columns(

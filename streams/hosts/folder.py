@@ -32,7 +32,7 @@ class Folder:
         if not (path / "log" / "journal.bin").exists():
             raise StreamsError(f"{path} holds no run (there is no log in it); give the folder that a run wrote")
         self.path = path
-        self.log = MemoryLog(path / "log", clock=lambda: 0)
+        self.log = MemoryLog(path / "log", clock=lambda: 0, look_only=True)
         self.codec = Codec(LogRegistry(self.log))
         self.topology = topology or self._discovered()
         self._history: History | None = None

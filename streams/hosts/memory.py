@@ -161,9 +161,17 @@ class MemoryLog:
         folder: where the journal lies; None keeps all in memory.
         clock: microseconds since 1970 UTC; append times are this, made strictly ascending.
         cache_bytes: how much of a folder's records stays in memory.
+        look_only: read a folder that another process may have open; nothing is written or cut off.
     """
 
-    def __init__(self, folder: Path | None = None, *, clock: Callable[[], int], cache_bytes: int = 128 << 20) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        clock: Callable[[], int],
+        cache_bytes: int = 128 << 20,
+        look_only: bool = False,
+    ) -> None:
         self.clock = clock
         self.crash: Callable[[CrashPoint], None] | None = None
         self.positions: dict[str, dict[TopicPartition, int]] = {}
@@ -176,6 +184,7 @@ class MemoryLog:
         self._cached: dict[int, _Chunk] = {}
         self._cached_bytes = 0
         self._cache_bytes = cache_bytes
+        self._look_only = look_only
         self.meta: dict[str, str] = {}
         if folder is not None:
             self._open_folder(folder)
@@ -290,6 +299,8 @@ class MemoryLog:
 
     def transaction(self, producer: str) -> MemoryTransaction:
         """Begin."""
+        if self._look_only:
+            raise StreamsError("this log was opened to be looked at; nothing can be written")
         if before := self._open.get(producer):
             before.supersede()
         self.reach("begin")
@@ -343,25 +354,27 @@ class MemoryLog:
     # The journal.
 
     def _open_folder(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        if not self._look_only:
+            folder.mkdir(parents=True, exist_ok=True)
         meta = folder / "topics.json"
         if meta.exists():
             held = json.loads(meta.read_text())
             self._topics = {name: [_Partition() for _ in range(count)] for name, count in held["topics"].items()}
             self.meta = held["meta"]
         path = folder / "journal.bin"
-        path.touch()
-        self._journal = path.open("r+b")
+        if not self._look_only:
+            path.touch()
+        self._journal = path.open("rb" if self._look_only else "r+b")
         valid = 0
         for end, payload, at in _records(self._journal):
             self._replay(payload, at)
             valid = end
-        self._journal.truncate(valid)
-        self._journal.seek(valid)
-        self._save_meta()
+        if not self._look_only:
+            self._journal.truncate(valid)
+            self._save_meta()
 
     def _save_meta(self) -> None:
-        if self._folder is None:
+        if self._folder is None or self._look_only:
             return
         text = json.dumps({"topics": {k: len(v) for k, v in self._topics.items()}, "meta": self.meta}, indent=1)
         temporary = self._folder / "topics.json.new"

@@ -45,7 +45,7 @@ class Outcome:
     commits: int = 0
     records: int = 0
     skipped: dict[str, int] = field(default_factory=dict)  # commits of processors that are not here, by task
-    mismatches: list[Mismatch] = field(default_factory=list)
+    mismatches: list[Mismatch | str] = field(default_factory=list)
 
 
 class ReplayHost:

@@ -170,6 +170,9 @@ class Task:
             result = self.engine.execute(cut)
         except StreamsError as error:
             raise type(error)(f"task {self.name} stopped, nothing of this batch is committed: {error}") from error
+        except Exception as error:
+            error.add_note(f"in task {self.name}, after tick {self.engine.tick}; nothing of this batch is committed")
+            raise
         try:
             self._write(cut, result)
         except BaseException:

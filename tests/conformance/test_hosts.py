@@ -9,13 +9,13 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.conformance.plant import CONTRACTS, DAYS, HOURS, CounterRead, DayTotalled, FactorSet, Hour, HourSummed
 
 from streams.errors import FencedError, RejectLimitError
 from streams.hosts.local import LocalHost
 from streams.hosts.task import Limits, Task
 from streams.testing import Crash, TopologyDriver, assert_replayable, utc
 from streams.topology import COMMIT
+from tests.conformance.plant import CONTRACTS, DAYS, HOURS, CounterRead, DayTotalled, FactorSet, Hour, HourSummed
 
 START = "2026-01-01 00:00"
 

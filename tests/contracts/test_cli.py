@@ -95,7 +95,7 @@ def test_show_is_a_page_with_all_that_a_reader_needs(run: CliRunner) -> None:
         "lane site",
         "key site_id",
         "identity resource_id, commodity, period_start",
-        "time period_start, up to",
+        "time period_start, never late",
         "written by homes",
         "read by intervals, baseline",
         "energy_wh double, may be null Wh",

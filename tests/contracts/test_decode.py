@@ -59,10 +59,10 @@ TRAPS: dict[str, tuple[bytes | None, str, str]] = {
     "another record's schema": (b"\0\0\0\0\2" + _value()[5:], "WRONG_SCHEMA", "flexlog.clock.Ticked"),
     "one trailing byte": (_value() + b"\0", "TRAILING_BYTES", "1 bytes follow the record's"),
     "two records": (_value() + _value()[5:], "TRAILING_BYTES", "follow"),
-    "framed twice": (b"\0\0\0\0\1" + _value(), "MALFORMED", "force_w at byte 13: union branch 55 of 2"),
-    "no UTF-8": (_value(door_id=b"\xff\xfe"), "MALFORMED", "door_id at byte 6: no UTF-8"),
+    "framed twice": (b"\0\0\0\0\1" + _value(), "MALFORMED", "force_w at byte 12: union branch 55 of 2"),
+    "no UTF-8": (_value(door_id=b"\xff\xfe"), "MALFORMED", "door_id at byte 3: no UTF-8"),
     "half a character": (_value(door_id=b"caf\xc3"), "MALFORMED", "no UTF-8"),
-    "a length below zero": (b"\0\0\0\0\1\x01" + _value()[6:], "MALFORMED", "site_id at byte 1: a length of -1"),
+    "a length below zero": (b"\0\0\0\0\1\x01" + _value()[6:], "MALFORMED", "site_id at byte 0: a length of -1"),
     "a huge length": (b"\0\0\0\0\1" + b"\xfe" + b"\xff" * 8 + b"\x01", "TRUNCATED", "site_id"),
     "a varint without end": (b"\0\0\0\0\1" + b"\xff" * 12, "MALFORMED", "longer than 64 bits"),
     "more than 64 bits": (
@@ -74,7 +74,7 @@ TRAPS: dict[str, tuple[bytes | None, str, str]] = {
     "a symbol beyond": (_value(status=3), "MALFORMED", "enum index 3 of 3"),
     "a symbol below": (_value(status=-1), "MALFORMED", "enum index -1 of 3"),
     "UNKNOWN": (_value(status=0), "UNKNOWN_SYMBOL", "status = 'UNKNOWN'"),
-    "a branch beyond": (_value()[:-1] + b"\x04", "MALFORMED", "force_w at byte 27: union branch 2 of 2"),
+    "a branch beyond": (_value()[:-1] + b"\x04", "MALFORMED", "force_w at byte 26: union branch 2 of 2"),
     "a branch below": (_value()[:-1] + b"\x01", "MALFORMED", "union branch -1 of 2"),
     "an overlong branch": (_value()[:-1] + b"\x80\0", "MALFORMED", "more bytes than it needs"),
     "NaN": (_value(gap_mm=float("nan")), "NOT_FINITE", "gap_mm = nan"),
@@ -149,6 +149,40 @@ def test_a_batch_in_which_all_is_bad_gives_an_empty_frame(reading: Codec, door: 
 def test_keys_and_values_must_be_as_many(reading: Codec, door: Topic) -> None:
     with pytest.raises(ValueError, match="1 keys and 2 values"):
         reading.decode(door, [b"s1"], [_value()] * 2)
+
+
+@pytest.mark.parametrize(
+    ("tail", "code", "text"),
+    [
+        ("01 00", None, ""),
+        ("00 02", None, ""),
+        ("02 00", "MALFORMED", "open at byte 27: a boolean of 2"),
+        ("ff 00", "MALFORMED", "open at byte 27: a boolean of 255"),
+        ("01 8080808010", "MALFORMED", "day at byte 28: a date longer than 32 bits"),  # 2^31
+        ("01 808080808010", "MALFORMED", "day at byte 28: a date longer than 32 bits"),
+        ("01 8080808020", "MALFORMED", "day at byte 28: a date longer than 32 bits"),
+        ("01 feffffff0f", "OUT_OF_RANGE", "day = 2147483647 days after 1970"),
+        ("01", "TRUNCATED", "day at byte 28"),
+    ],
+)
+@pytest.mark.parametrize("rows", [1, 50])
+def test_booleans_and_dates_have_traps_of_their_own(
+    house: House, codec: Codec, rows: int, tail: str, code: str | None, text: str
+) -> None:
+    house.schema(
+        lambda schema: schema["fields"].extend(
+            [
+                {"name": "open", "type": "boolean", "default": False, "doc": "Open."},
+                {"name": "day", "type": {"type": "int", "logicalType": "date"}, "default": 0, "doc": "Day."},
+            ]
+        )
+    )
+    topic = house.topic()
+    assert codec.schema_id(topic) == 1
+    good, value = _value() + b"\0\0", _value() + bytes.fromhex(tail)
+    decoded = codec.decode(topic, [b"s1"] * (rows + 1), [good] * rows + [value])
+    assert [(found.row, found.code) for found in decoded.rejected] == ([(rows, code)] if code else [])
+    assert [found.text for found in decoded.rejected if text not in found.text] == []
 
 
 class _Away(MemoryRegistry):

@@ -73,6 +73,7 @@ def test_a_sliced_and_a_chunked_frame_are_encoded_as_they_read(codec: Codec, doo
     whole = codec.prepare(door, rows)
     wanted = codec.encode(door, whole).values
     assert codec.encode(door, whole[37:61]).values == wanted[37:61]
+    assert codec.encode(door, whole[37:41]).values == wanted[37:41]
     chunked = pl.concat([whole[:10], whole[10:40], whole[40:]], rechunk=False)
     assert chunked.n_chunks() == 3
     assert codec.encode(door, chunked).values == wanted

@@ -201,3 +201,37 @@ def test_a_schema_that_is_no_version_of_the_topics_is_rejected(
     decoded = codec.decode(topic, [b"s1"], [frame_header(1) + value[5:]])
     assert [found.code for found in decoded.rejected] == ["WRONG_SCHEMA"]
     assert text in decoded.rejected[0].text
+
+
+# By hand: DoorOpened up to force_w, then marks.
+PLAIN = bytes.fromhex("04 7331  0a 66726f6e74  02  02  0000000000002940  00")
+ONE = bytes.fromhex("02  0000000000000040  02")  # seen_at 1 µs, width_mm 2.0, kind DENT
+
+
+@pytest.mark.parametrize(
+    ("marks", "code", "text"),
+    [
+        ("02" + ONE.hex() + "00", None, ""),
+        ("04" + 2 * ONE.hex() + "00", None, ""),
+        ("00", None, ""),
+        ("01 14" + ONE.hex() + "00", "MALFORMED", "marks at byte 20: an array block with a byte count"),
+        ("02" + ONE.hex() + "02" + ONE.hex() + "00", "MALFORMED", "an array in several blocks"),
+        ("8200" + ONE.hex() + "00", "MALFORMED", "in more bytes than it needs"),
+        ("02" + ONE.hex() + "00 00", "TRAILING_BYTES", "1 bytes follow"),
+        ("02" + ONE.hex(), "TRUNCATED", "marks at byte"),
+        ("02" + ONE.hex()[:-2], "TRUNCATED", "marks.kind at byte 30"),
+        ("02" + ONE.hex()[:-2] + "03 00", "MALFORMED", "marks.kind at byte 30: enum index -2 of 2"),
+        ("feffffffffffffffff01" + ONE.hex(), "TRUNCATED", "marks.seen_at"),
+    ],
+)
+def test_an_array_is_read_in_its_canonical_encoding_alone(
+    house: House, codec: Codec, marks: str, code: str | None, text: str
+) -> None:
+    topic = _marked(house)
+    good = frame_header(codec.schema_id(topic)) + PLAIN + b"\0"
+    value = good[:-1] + bytes.fromhex(marks)
+    decoded = codec.decode(topic, [b"s1"] * 3, [good, value, good])
+    assert [(found.row, found.code) for found in decoded.rejected] == ([(1, code)] if code else [])
+    assert all(text in found.text for found in decoded.rejected)
+    if code is None:
+        assert codec.encode(topic, decoded.frame).values == [good, value, good]

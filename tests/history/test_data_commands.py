@@ -216,3 +216,17 @@ def test_tail_of_no_folder_is_one_line_and_makes_none(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "holds no log; give the folder that a run wrote" in result.output
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_tail_changes_nothing_in_a_log_that_is_being_written(tmp_path: Path) -> None:
+    world = World(tmp_path / "log")
+    world.codec = Codec(LogRegistry(world.log))
+    world.create(INTERVAL)
+    world.append(INTERVAL, [interval(site, 0) for site in range(SITES)])
+    journal = tmp_path / "log" / "journal.bin"
+    with journal.open("ab") as half:
+        half.write(journal.read_bytes()[:100])  # as a writer leaves it for a moment
+    before = journal.read_bytes()
+    assert len(lines(flexlog("tail", INTERVAL.name, "--data", tmp_path))) == SITES
+    assert journal.read_bytes() == before
+    world.log.close()

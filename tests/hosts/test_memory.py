@@ -1,6 +1,7 @@
 """The embedded log behaves as a broker does where that matters."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -162,10 +163,10 @@ steps = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(steps=steps)
-def test_a_folder_opened_again_is_the_same_log(steps: list, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_folder_opened_again_is_the_same_log(steps: list[Any], tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("log")
     log = make(folder, cache_bytes=1)
-    open_ones: dict = {}
+    open_ones: dict[str, Any] = {}
     for producer, action, values in steps:
         if action.startswith("append"):
             transaction = open_ones.get(producer)

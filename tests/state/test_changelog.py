@@ -302,9 +302,7 @@ def test_other_columns_are_a_clear_error(store: StateStore) -> None:
         more: Col[int | None]
 
     records = store.drain()
-    says = (
-        r"written for Other\(ident: str key\), declared is Other\(ident: str key, more: int\?\); raise the processor's"
-    )
+    says = r"written for Other\(ident: str key\), declared is Other\(ident: str key, more: int\?\); raise the"
     with pytest.raises(StateError, match=says):
         StateStore([Blob, Other]).apply(records[0])
 

@@ -246,6 +246,14 @@ def test_expire_reaches_times_before_1970() -> None:
     assert state.scan()["month_start"].to_list() == [JAN]
 
 
+def test_what_a_rollback_brought_back_can_expire_again(store: StateStore) -> None:
+    for _ in range(2):
+        store[Peak].expire(FEB)
+        assert len(store[Peak]) == 1
+        store.rollback()
+        assert len(store[Peak]) == 3
+
+
 def test_changed_is_what_was_put_since_the_tick_and_is_still_there(store: StateStore) -> None:
     assert store[Peak].changed().rows() == []
     store[Peak].put(peaks(("s2", FEB, 1.0, None), ("s1", JAN, 10.0, 1), ("s3", JAN, 1.0, None), ("s0", JAN, 1.0, None)))

@@ -1,0 +1,193 @@
+"""Remember registrations, levels and forecasts; offer the next day once, and the next hours when they change."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from energy.effective import current
+from energy.time import QUARTER, UTC_MICROS, local_date, local_day, quarter_start, quarters_between
+from processors.flexibility import offers as of
+from processors.flexibility.state import (
+    Ahead,
+    Battery,
+    Changed,
+    Config,
+    Contract,
+    Fresh,
+    Level,
+    Load,
+    Offer,
+    Preference,
+    Site,
+    Told,
+)
+from streams import Batch, Context, Emit, Keyed, State
+from topics import (
+    ContractChanged,
+    FlexibilityOffered,
+    LoadPredicted,
+    PreferenceSet,
+    ResourceRegistered,
+    SiteRegistered,
+    StateReported,
+)
+
+Input = StateReported | ResourceRegistered | SiteRegistered | PreferenceSet | ContractChanged | LoadPredicted
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+def on_batch(ctx: Context[Config], batch: Batch[Input]) -> None:
+    """Remember the newest of everything."""
+    if len(levels := batch[StateReported]):
+        remember_levels(ctx.state(Level), levels)
+    if len(forecasts := batch[LoadPredicted]):
+        remember_forecasts(ctx, forecasts)
+    for record, keyed in ((ResourceRegistered, Battery), (SiteRegistered, Site), (PreferenceSet, Preference)):
+        register(ctx, batch[record], keyed)
+    register(ctx, batch[ContractChanged], Contract)
+
+
+def register(ctx: Context[Config], entries: pl.DataFrame, keyed: type[Keyed]) -> None:
+    """Keep entries, the last of each key, and note their sites."""
+    if not len(entries):
+        return
+    if keyed is Battery:
+        entries = entries.filter((pl.col("role") == "STORAGE") & (pl.col("storage_wh") > 0)).with_columns(
+            pl.col("fill_level_min").fill_null(0.0),
+            pl.col("fill_level_max").fill_null(1.0),
+            pl.col("charge_efficiency").fill_null(1.0),
+            pl.col("discharge_efficiency").fill_null(1.0),
+        )
+    elif keyed is Site:
+        entries = entries.with_columns(pl.col("zone").fill_null(""))
+    ctx.state(keyed).put(entries.unique(keyed.__key__, keep="last", maintain_order=True))
+    ctx.state(Changed).put(entries.select("site_id").unique(maintain_order=True))
+
+
+def remember_levels(state: State, levels: pl.DataFrame) -> None:
+    """Keep what each battery reported last."""
+    newest = levels.sort("occurred_at", maintain_order=True).unique("resource_id", keep="last", maintain_order=True)
+    usable = (
+        pl.col("available").fill_null(value=True)
+        & ~pl.col("overridden").fill_null(value=False)
+        & pl.col("fault_code").is_null()
+    )
+    known = state.get(newest.select("resource_id"))["occurred_at"]
+    newer = (newest["occurred_at"] >= known).fill_null(value=True)
+    state.put(newest.with_columns(usable=usable).filter(newer))
+
+
+def remember_forecasts(ctx: Context[Config], forecasts: pl.DataFrame) -> None:
+    """Keep the forecast of each quarter-hour that was issued last."""
+    key = list(Load.__key__)
+    newest = forecasts.sort("issued_at", maintain_order=True).unique(key, keep="last", maintain_order=True)
+    known = ctx.state(Load).get(newest.select(key))["issued_at"]
+    newest = newest.filter((newest["issued_at"] >= known).fill_null(value=True))
+    ctx.state(Load).put(newest)
+    last = newest.group_by("site_id", maintain_order=True).agg(last=pl.col("period_start").max())
+    was = ctx.state(Fresh).get(last, suffix="_was")
+    ctx.state(Fresh).put(was.with_columns(last=pl.max_horizontal("last", "last_was")))
+
+
+def on_tick(ctx: Context[Config]) -> Iterator[Emit[FlexibilityOffered]]:
+    """Offer what is due and what has changed."""
+    if len(ctx.state(Fresh)):
+        plan(ctx)
+    if len(ctx.state(Ahead)):
+        yield from day_ahead(ctx)
+    if len(ctx.state(Changed)):
+        yield from registered_anew(ctx)
+    if not len(ctx.state(Offer)):
+        return
+    yield from near_term(ctx)
+    if (ctx.now - EPOCH) // HOUR > (ctx.since - EPOCH) // HOUR:
+        ctx.state(Offer).expire(ctx.now - HOUR)
+        ctx.state(Load).expire(ctx.now - HOUR)
+
+
+# The next day.
+
+
+def plan(ctx: Context[Config]) -> None:
+    """Note from when on the local days with new forecasts are offered."""
+    fresh = ctx.state(Fresh).scan()
+    sites = current(ctx.state(Site).scan(), ctx.now, entry=["site_id"]).select("site_id", "timezone")
+    rows = [
+        _ahead(site, local_date(last, timezone), timezone, ctx.config)
+        for site, last, timezone in fresh.join(sites, on="site_id", maintain_order="left").iter_rows()
+    ]
+    ctx.state(Ahead).put(pl.DataFrame(rows, schema=Ahead.__columns__, orient="row"))
+    ctx.state(Fresh).delete(fresh)
+
+
+def _ahead(site: str, day: date, timezone: str, config: Config) -> tuple[str, date, datetime, datetime]:
+    clock = time(config.offer_hour, config.offer_minute)
+    offer_at = datetime.combine(day - DAY, clock, ZoneInfo(timezone)).astimezone(UTC)
+    return site, day, offer_at, local_day(day, timezone)[1]
+
+
+def day_ahead(ctx: Context[Config]) -> Iterator[Emit[FlexibilityOffered]]:
+    """Offer the local days that are due, as far as their costs are known."""
+    due = ctx.state(Ahead).scan((Ahead.offer_at <= ctx.now) & (Ahead.ends > ctx.now))
+    ctx.state(Ahead).expire(ctx.now)
+    for (day,), sites in due.group_by("day", maintain_order=True):
+        assert isinstance(day, date)
+        begins = {local_day(day, zone)[0] for zone in of.timezones(ctx, sites)}
+        ends = sites["ends"].max()
+        assert isinstance(ends, datetime)
+        starts = quarters_between(max(min(begins), quarter_start(ctx.now) + QUARTER), ends) if begins else []
+        slots = of.slots(ctx, sites, starts)
+        slots = slots.filter(pl.col("local_date") == day)
+        made = of.worked_out(ctx, of.assumed(ctx, slots))
+        if made is None:  # no retail price yet
+            continue
+        yield from of.changes(ctx, slots, made)
+        ctx.state(Ahead).delete(sites)
+
+
+# What changes.
+
+
+def registered_anew(ctx: Context[Config]) -> Iterator[Emit[FlexibilityOffered]]:
+    """Work out again what sites offer of which something registered has changed."""
+    changed = ctx.state(Changed).scan()
+    ctx.state(Changed).delete(changed)
+    soon = quarter_start(ctx.now) + QUARTER
+    offered = ctx.state(Offer).scan(Offer.period_start >= soon).join(changed, on="site_id", how="semi")
+    if not len(offered):
+        return
+    starts = offered["period_start"].unique().sort().to_list()
+    slots = of.slots(ctx, changed, starts)
+    near = pl.col("period_start") < ctx.now + ctx.config.near
+    held = pl.concat([of.assumed(ctx, slots.filter(~near)), of.reported(ctx, slots.filter(near))])
+    made = of.worked_out(ctx, held)
+    if made is not None:
+        yield from of.changes(ctx, slots, made, offered)
+
+
+def near_term(ctx: Context[Config]) -> Iterator[Emit[FlexibilityOffered]]:
+    """Offer the next hours anew where batteries are not as full as was assumed."""
+    config = ctx.config
+    if not len(ctx.state(Level)):
+        return
+    told = ctx.state(Told).get(of.levels(ctx), suffix="_told")
+    expected = pl.col("fill_level_told").fill_null(pl.col("expected"))
+    usable = pl.col("usable") != pl.col("usable_told").fill_null(value=True)
+    moved = ((pl.col("fill_level") - expected).abs() > config.threshold) | usable
+    elsewhere = ((pl.col("fill_level") - pl.col("expected")).abs() > config.threshold) | ~pl.col("usable")
+    stale = pl.col("until_told").fill_null(EPOCH) < ctx.now + config.near / 2
+    due = told.filter(moved | (elsewhere & stale))
+    if not len(due):
+        return
+    soon, until = quarter_start(ctx.now) + QUARTER, ctx.now + config.near
+    slots = of.slots(ctx, due.select("site_id").unique(maintain_order=True), quarters_between(soon, until))
+    slots = slots.join(due, on="resource_id", how="semi", maintain_order="left")
+    made = of.worked_out(ctx, of.reported(ctx, slots))
+    if made is None:
+        return
+    ctx.state(Told).put(due.with_columns(until=pl.lit(until, UTC_MICROS)))
+    yield from of.changes(ctx, slots, made)
