@@ -46,7 +46,7 @@ def curve(bids: pl.DataFrame, currency: str, width: int) -> str:
         top = min(panel.y(price), panel.bottom - 2)
         canvas.rect(panel.x(at), top, panel.x(quantity) - panel.x(0), panel.bottom - top, "a-offered", tip=tip)
         if taken > 0:
-            canvas.rect(panel.x(at), top, panel.x(quantity) - panel.x(0), panel.bottom - top, "a-won", tip=tip)
+            canvas.rect(panel.x(at), top, panel.x(taken) - panel.x(0), panel.bottom - top, "a-won", tip=tip)
         _step_name(canvas, panel, (at, quantity, top), bids.row(row, named=True), currency)
         at += quantity
     corners = np.cumsum(quantities)

@@ -1,8 +1,9 @@
-"""What each instructed site would have used without the activation: the baseline that its delivery is settled against.
+"""What each instructed site would have used without the activation: what its delivery is settled against.
 
-**When.** For each site with an instruction of an activation, once the intervals up to the activation's end are in (their
-watermark). Until then this processor holds its own watermark at the activation's start. When intervals that an estimate
-rests on change (on a reference day, or in the adjustment window), it is made again, and what differs is a new revision.
+**When.** For each site with an instruction of an activation, once the intervals up to the activation's end are in
+(their watermark). Until then this processor holds its own watermark at the activation's start. When intervals that an
+estimate rests on change (on a reference day, or in the adjustment window), it is made again, and what differs is a
+new revision.
 
 **Rule** (`baseline.*`, scope: the product; as effective when the activation begins). *High X of Y*:
 
@@ -14,12 +15,12 @@ rests on change (on a reference day, or in the adjustment window), it is made ag
    ``baseline.window_from`` to ``baseline.window_to`` before the activation (quarter-hours under instructions left out),
    within 1 +- ``baseline.adjustment_cap``;  baseline = unadjusted x ratio.
 
-CALCULATED from X days, ESTIMATED from fewer, MISSING from fewer than ``baseline.days_min``, or at a site without a meter.
-It is the site's meter that is estimated, so delivery is measured where the grid feels it.
+CALCULATED from X days, ESTIMATED from fewer, MISSING from fewer than ``baseline.days_min``, or at a site without a
+meter. It is the site's meter that is estimated, so delivery is measured where the grid feels it.
 
-**Source.** PJM "high 4 of 5" with its same-day adjustment (CAISO 10 of 10, NYISO high 5 of 10 and AEMO 10 of 10 are other
-values of the same rules). High X of Y is biased upward, as it picks high days (Lind 2023, doi 10.1016/j.jup.2023.101688).
-`energy.baseline` has the formulas and their edge cases.
+**Source.** PJM "high 4 of 5" with its same-day adjustment (CAISO 10 of 10, NYISO high 5 of 10 and AEMO 10 of 10 are
+other values of the same rules). High X of Y is biased upward, as it picks high days (Lind 2023, doi
+10.1016/j.jup.2023.101688). `energy.baseline` has the formulas and their edge cases.
 """
 
 from datetime import timedelta

@@ -6,11 +6,11 @@
 (``coverage``). A gate is bid at once; `energy.bidding` has the model and its source.
 
 **What.** For each period the firm steps of the portfolio's curve are the supply. Past clearing prices of the product
-(`bidding.history`) are drawn by whole local days (`market.time_zone`) as scenarios (`bidding.scenarios`), with the gate's name as seed, so
-that a replay draws the same. The model chooses how many steps of the product to offer at which of
-`bidding.price_levels` capacity prices; a quantity below the product's minimum is no bid. Energy is asked for at the
-cost of the dearest supply in use plus `bidding.energy_margin`; `bidding.activation_ratio` is the share of won capacity
-that is expected to be called. Without past prices there is no bid: there is nothing to judge a price by.
+(`bidding.history`) are drawn by whole local days (`market.time_zone`) as scenarios (`bidding.scenarios`), with the
+gate's name as seed, so that a replay draws the same. The model chooses how many steps of the product to offer at
+which of `bidding.price_levels` capacity prices; a quantity below the product's minimum is no bid. Energy is asked for
+at the cost of the dearest supply in use plus `bidding.energy_margin`; `bidding.activation_ratio` is the share of won
+capacity that is expected to be called. Without past prices there is no bid: there is nothing to judge a price by.
 
 All numbers are rules of `registry.rule`; size of step, minimum and pricing are the product's (`market.product`).
 """

@@ -9,9 +9,9 @@ clearing, a contract, product or rule that is changed for the past) gives lines 
 had offered for the period when it was cleared (later offers change nothing), each part by the contract's
 ``capacity_share_ppm``.
 
-**Energy**, per activation and quarter-hour, market to aggregator, pay-as-bid: min(delivered, called), not below 0, times
-the activation's price; ``settlement.over_delivery_paid`` lifts the cap. It is shared by what each home is credited,
-min(delivered, asked of it), not below 0, each part by ``energy_share_ppm``.
+**Energy**, per activation and quarter-hour, market to aggregator, pay-as-bid: min(delivered, called), not below 0,
+times the activation's price; ``settlement.over_delivery_paid`` lifts the cap. It is shared by what each home is
+credited, min(delivered, asked of it), not below 0, each part by ``energy_share_ppm``.
 
 **Penalty**, aggregator to market: (called - delivered), where positive, times ``settlement.penalty_price`` (micros/MWh)
 where a rule gives one, else the activation's price times ``settlement.penalty_factor``. Single-sided, and more than
@@ -26,8 +26,8 @@ at the start of the period; shares that a contract leaves open come from the rul
 
 **Lines.** A transfer is two lines of opposite sign, one an account; all lines sum to zero. A line's id is composed of
 account, kind, what it is about and the period; a correction's is the first line's id and its number, and it names the
-first line in ``corrects_line_id``. The truth is a line plus all that correct it: amount, energy, capacity and basis of a
-correction are differences, and their sum is what settling the final facts at once would give.
+first line in ``corrects_line_id``. The truth is a line plus all that correct it: amount, energy, capacity and basis
+of a correction are differences, and their sum is what settling the final facts at once would give.
 
 **Source.** USEF / Shapeshifter (UFTP) 3.x, settle phase: pay-as-bid, single-sided penalty, over-delivery unpaid (its
 example is in the tests); corrections as later settlements: Energinet's fixing and correction settlements.

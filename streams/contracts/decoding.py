@@ -310,14 +310,14 @@ class Reader:
             return frame, []
         broken = self._broken(values)
         bad = {fault.at for fault in broken}
-        good = [value for at, value in enumerate(values) if at not in bad]
-        frame = self.whole(good, sure=True)
+        good = [at for at in range(len(values)) if at not in bad]
+        kept = [values[at] for at in good]
+        frame = self.whole(kept, sure=True)
         if frame is not None:
             return frame, broken
-        frame, more = self.rows(good)
-        if more:
-            raise AssertionError(f"{self.topic.name}: two readers disagree: {more[0].text}")
-        return frame, broken
+        frame, more = self.rows(kept)
+        broken += [Broken(good[fault.at], fault.code, fault.text) for fault in more]
+        return frame, sorted(broken, key=lambda fault: fault.at)
 
     def _broken(self, values: Sequence[bytes]) -> list[Broken]:
         """Find the bad values by halving: what decodes as a whole is not looked at again."""

@@ -1,6 +1,6 @@
 """What every row of a topic must fulfil, in one expression; which row does not is worked out only when needed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -37,10 +37,13 @@ class Rule:
     text: str
     fine: pl.Expr
 
-    def told(self, frame: pl.DataFrame, row: int) -> str:
-        """The rule with the values of a row that break it."""
-        values = ", ".join(f"{name} = {shown(frame, name, row)}" for name in self.names)
-        return f"{values} {self.text}" if self.code != "CHECK_FAILED" else f"{self.text}: {values}"
+    def told(self, broken: pl.DataFrame) -> list[str]:
+        """The rule with the values that break it, for each of these rows."""
+        columns = [[f"{name} = {word}" for word in words(broken.get_column(name))] for name in self.names]
+        texts = map(", ".join, zip(*columns, strict=True)) if columns else [""] * broken.height
+        if self.code == "CHECK_FAILED":
+            return [f"{self.text}: {values}" for values in texts]
+        return [f"{values} {self.text}" for values in texts]
 
 
 @dataclass(frozen=True)
@@ -138,10 +141,9 @@ class Guard:
         found: dict[int, Fault] = {}
         for rule in self.rules:
             fine = frame.select(rule.fine.fill_null(value=True).alias("fine"))["fine"]
-            broken: Any = np.flatnonzero(~fine.to_numpy())
-            for row in broken.tolist():
-                if row not in found:
-                    found[row] = Fault(row, rule.code, rule.told(frame, row))
+            broken = [row for row in np.flatnonzero(~fine.to_numpy()).tolist() if row not in found]
+            for row, text in zip(broken, rule.told(frame[broken]), strict=True):
+                found[row] = Fault(row, rule.code, text)
         return [found[row] for row in sorted(found)]
 
 
@@ -172,16 +174,21 @@ def null_text(check: str, absent: tuple[str, ...]) -> str:
     return f"`{check}` can yield NULL {when}; write `{first} IS NULL OR …` or `{first} IS NOT NULL AND …`"
 
 
-def shown(frame: pl.DataFrame, name: str, row: int) -> str:
-    """A value in words; a time that Python has no object for, which polars would panic on, as its number."""
-    column = frame.get_column(name)
-    value = column.to_physical()[row]
-    if value is None:
-        return "None"
+def words(column: pl.Series) -> list[str]:
+    """The values of a column in words; a time that Python has no object for, which polars would panic on, too."""
+    word: Callable[[Any], str] = repr
     if column.dtype == UTC_MICROS:
-        if value not in MICROS:
-            return f"{value} µs after 1970"
-        return (EPOCH + timedelta(microseconds=value)).isoformat().replace("+00:00", "Z")
-    if column.dtype == pl.Date():
-        return str((EPOCH + timedelta(days=value)).date()) if value in DAYS else f"{value} days after 1970"
-    return repr(value)
+        word = _instant
+    elif column.dtype == pl.Date():
+        word = _day
+    return ["null" if value is None else word(value) for value in plain(column)]
+
+
+def _instant(value: int) -> str:
+    if value not in MICROS:
+        return f"{value} µs after 1970"
+    return (EPOCH + timedelta(microseconds=value)).isoformat().replace("+00:00", "Z")
+
+
+def _day(value: int) -> str:
+    return str((EPOCH + timedelta(days=value)).date()) if value in DAYS else f"{value} days after 1970"

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from streams.columns import UTC_MICROS
 from streams.contracts.decoding import arrow_type
-from streams.contracts.guard import MICROS, Guard, shown
+from streams.contracts.guard import MICROS, Guard, words
 from streams.contracts.record import Record
 from streams.contracts.schema import days, micros
 from streams.contracts.topic import Field, Topic
@@ -59,9 +59,8 @@ class Preparer:
     def _refuse(self, frame: pl.DataFrame, bad: pl.Series, text: str) -> None:
         at = int(bad.arg_max() or 0)
         first = ", ".join(
-            f"{name}={shown(frame, name, at)}"
+            f"{name}={words(frame.get_column(name)[at : at + 1])[0]}"
             for name in dict.fromkeys((self.topic.key, *self.topic.identity))
-            if name in frame.columns
         )
         raise self._error(f"{text} in {bad.sum()} of {len(bad)} rows; first: row {at}, {first}")
 
@@ -69,7 +68,7 @@ class Preparer:
         for rule in self._guard.rules:
             bad = ~frame.select(rule.fine.fill_null(value=True).alias("fine"))["fine"]
             if bad.any():
-                self._refuse(frame, bad, rule.told(frame, int(bad.arg_max() or 0)))
+                self._refuse(frame, bad, rule.told(frame.filter(bad)[:1])[0])
 
     @cached_property
     def _fill(self) -> dict[str, pl.Series]:

@@ -12,7 +12,7 @@ from streams.hosts.log import Slab
 from streams.hosts.memory import MemoryLog
 
 
-def make(folder: Path | None = None, **options: int) -> MemoryLog:
+def make(folder: Path | None = None, **options: Any) -> MemoryLog:
     log = MemoryLog(folder, clock=lambda: 1_000, **options)
     log.create("a", 2)
     log.create("b", 1)
