@@ -1,6 +1,6 @@
 """Times of state: a million keys with 50,000 changes a batch, and the few rows of a tick.
 
-Run as ``POLARS_MAX_THREADS=1 python bench/state.py [--keys N] [--changes N] [--batches N]``.
+Run as ``python -m bench.state [--keys N] [--changes N] [--batches N] [--ticks N]`` in the repository.
 """
 
 import os

@@ -33,6 +33,10 @@ LOS_ANGELES = "America/Los_Angeles"
 TRADED = Traded(utc("2023-05-08 07:00"), utc("2023-05-09 07:00"), LOS_ANGELES)
 """One local day."""
 ORIGIN = {"origin": "test", "origin_id": "1"}
+DELIVERED: dict[str, object] = {
+    "portfolio_id": "p", "activation_id": "a", "product_id": "local-up", "direction": "UP", "requested_wh": 1250,
+    "method": "high_5_of_10", "method_version": 1, "quality": "MEASURED", "coverage": 1.0,
+}  # fmt: skip
 
 
 class World:
@@ -289,14 +293,12 @@ def _deliver(world: World) -> None:
         """
         site_id | resource_id   | period_start     | revision | baseline_wh | measured_wh | delivered_wh
         home-01 | home-01/meter | 2023-05-08 19:00 | 0        | 600         | 500         | 100
-        home-01 | home-01/meter | 2023-05-08 19:00 | 1        | 600         | -900        | 1500
         home-02 | home-02/meter | 2023-05-08 19:00 | 0        | 700         | -500        | 1200
         home-01 | home-01/meter | 2023-05-08 19:15 | 0        | 150         | 250         | -100
         home-02 | home-02/meter | 2023-05-08 19:15 | 0        | 500         | 0           | 500
         """,
-        portfolio_id="p", activation_id="a", product_id="local-up", direction="UP", requested_wh=1250,
-        method="high_5_of_10", method_version=1, quality="MEASURED", coverage=1.0,
-    )  # fmt: skip
+        **DELIVERED,
+    )
 
 
 def _settle(world: World) -> None:
@@ -334,6 +336,15 @@ def _settle(world: World) -> None:
         """,
         correction_no=0, run_kind="FIXING", **line,
     )  # fmt: skip
+    world.put(
+        "2023-05-09 09:00",
+        DeliveryMeasured,
+        """
+        site_id | resource_id   | period_start     | revision | baseline_wh | measured_wh | delivered_wh
+        home-01 | home-01/meter | 2023-05-08 19:00 | 1        | 600         | -900        | 1500
+        """,
+        **DELIVERED,
+    )
     world.put(
         "2023-05-09 10:00",
         LineSettled,

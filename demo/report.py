@@ -11,7 +11,7 @@ from demo import facts, figures
 from demo.charts import chain, dispatch, forecast, homeday, market, money
 from demo.charts.canvas import NARROW, WIDE
 from demo.facts import Query, Traded
-from demo.summary import Summary, party_totals
+from demo.summary import Summary, many, party_totals
 
 _FOLDER = Path(__file__).parent
 
@@ -147,14 +147,16 @@ def page(pictures: Pictures, summary: Summary, where: str) -> str:
     )
     environment.filters |= {"money": money.amount, "kwh": _kwh, "count": _count, "percent": _percent, "local": _clock}
     zone = ZoneInfo(summary.timezone)
-    last = summary.traded_until - timedelta(minutes=1)
+    first = _date(summary.traded_from.astimezone(zone))
+    final = _date((summary.traded_until - timedelta(minutes=1)).astimezone(zone))
     return environment.get_template("report.html.j2").render(
         s=summary,
         p=pictures,
         where=where,
         parties=party_totals(summary),
-        period=f"{_date(summary.traded_from.astimezone(zone))} to {_date(last.astimezone(zone))}",
+        period=first if first == final else f"{first} to {final}",
         days=round((summary.traded_until - summary.traded_from) / timedelta(days=1)),
+        many=many,
         zone=zone,
     )
 

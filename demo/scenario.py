@@ -14,13 +14,15 @@ from processors.model_training.logic import Config
 from streams.contracts.topic import Lane
 from streams.topology import AnyEdge, Topology, discover
 
-PARTITIONS: dict[Lane, int] = {"site": 4, "portfolio": 1, "account": 1, "reference": 1}
-"""As DESIGN gives them for a demo."""
+PARTITIONS: dict[Lane, int] = {"site": 1, "portfolio": 1, "account": 1, "reference": 1}
+"""One each: partitions buy parallel tasks, and one process has none to run beside each other."""
 FIRST_DAY = date(2023, 4, 10)
 """A Monday in spring; the measured year (2016/17) is placed on 2022/23, which has its weekdays and dates."""
 LEAST_LEARNED = 7
 """Days: a naive forecast needs a week."""
 MOST_DAYS = 300
+_QUIET_STEP_S = 4 * 3600
+"""While nothing is traded, readings are taken in and intervals stated every four hours."""
 _SETTLED_SOON = timedelta(hours=6)
 """After this only corrections are left."""
 _LEAD = 2
@@ -85,7 +87,12 @@ def simulators(plan: Plan, data: Path) -> tuple[AnyEdge, ...]:
     year, start, seed = str(data), plan.start, plan.seed
     return (
         clock.spec(
-            clock.Config(start=start, quiet_until=plan.first_gate, quiet_from=plan.traded.until + _SETTLED_SOON)
+            clock.Config(
+                start=start,
+                quiet_until=plan.first_gate,
+                quiet_from=plan.traded.until + _SETTLED_SOON,
+                quiet_step_s=_QUIET_STEP_S,
+            )
         ),
         rules.spec(rules.Config(valid_from=start)),
         homes.spec(

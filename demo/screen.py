@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from demo.charts.money import amount
-from demo.summary import Summary, party_totals
+from demo.summary import Summary, many, party_totals
 
 Step = Callable[[float, str], None]
 """Told how far a phase is, between 0 and 1, and what to say beside its bar."""
@@ -82,7 +82,7 @@ def show(console: Console, summary: Summary, where: str) -> None:
     for name, text in _rows(summary):
         rows.add_row(name, text)
     days = round((summary.traded_until - summary.traded_from).total_seconds() / 86_400)
-    title = f"flexlog demo: {summary.homes:,} homes, {days} days traded"
+    title = f"flexlog demo: {many(summary.homes, 'home')}, {many(days, 'day')} traded"
     console.print(Panel(rows, title=title, title_align="left", border_style="red" if summary.problems else "green"))
     console.print(
         "Load, PV and battery sizes are measured (CityLearn 2022, MIT). Simulated: the market and its\n"
@@ -93,12 +93,15 @@ def show(console: Console, summary: Summary, where: str) -> None:
     for problem in summary.problems:
         console.print(f"does not add up: {problem}", style="bold red", highlight=False)
     console.print("\nWhere to look next", style="bold")
-    look = Table.grid(padding=(0, 3))
-    look.add_row(f"{where}/report.html", "the run in pictures")
-    look.add_row(f'flexlog query "SHOW TABLES" --data {where}', "its history, in SQL")
-    look.add_row(f"flexlog tail settlement.statement.v1 --data {where}", "its events, as JSON")
-    look.add_row(f"flexlog replay --data {where}", "run it again, to the byte")
-    console.print(look, highlight=False)
+    look = {
+        f"{where}/report.html": "the run in pictures",
+        f'flexlog query "SHOW TABLES" --data {where}': "its history, in SQL",
+        f"flexlog tail settlement.statement.v1 --data {where}": "its events, as JSON",
+        f"flexlog replay --data {where}": "run it again, to the byte",
+    }
+    room = max(map(len, look)) + 3
+    for what, words in look.items():
+        console.print(f"{what:<{room}}{words}", highlight=False, soft_wrap=True)
 
 
 def _rows(s: Summary) -> Iterator[tuple[str, Text]]:
@@ -111,7 +114,7 @@ def _rows(s: Summary) -> Iterator[tuple[str, Text]]:
     yield "Market", Text(f"{s.bids_won:,} of {s.bids:,} bids won, {won}; simulated")
     asked = f"{s.credited_wh / 1000:,.1f} of {s.asked_wh / 1000:,.1f} kWh asked ({_share(s.credited_wh, s.asked_wh)})"
     told = f"{s.instructions:,} instructions, {s.revocations:,} of them revocations"
-    yield "Delivery", Text(f"{asked} in {s.activations:,} activations\n{told}")
+    yield "Delivery", Text(f"{asked} in {many(s.activations, 'activation')}\n{told}")
     sides = f"market {amount(parties.market)}, aggregator {amount(parties.aggregator)}, homes {amount(parties.homes)}"
     each = f"(each {amount(parties.home_least)} to {amount(parties.home_most)})"
     yield "Money", Text(f"{sides} {s.currency} {each}")

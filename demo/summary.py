@@ -121,6 +121,11 @@ SIMULATED = (
 """What is simulated. Load, PV and the sizes of the batteries are measured (CityLearn 2022)."""
 
 
+def many(count: int, noun: str) -> str:
+    """A count with its noun, in the plural where it is due."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def summarise(query: Query, traded: Traded, *, rejected: int = 0) -> Summary:
     """Work out a run's figures from its history.
 

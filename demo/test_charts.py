@@ -132,7 +132,7 @@ def test_the_waterfall_ends_at_what_the_aggregator_keeps(told: Query) -> None:
 def test_corrections_are_drawn_when_they_became_known(told: Query) -> None:
     found = figures.corrections(told)
     assert found.intervals.rows() == [(utc("2023-05-08 20:00"), 1)]
-    assert found.deliveries.rows() == [(utc("2023-05-08 21:00"), 1)]
+    assert found.deliveries.rows() == [(utc("2023-05-09 09:00"), 1)]
     assert found.money.rows() == [(utc("2023-05-09 10:00"), 8000, -8000)]
     svg = money.corrections(found, TRADED, "USD", WIDE)
     (up,), (down,) = rects(svg, "a-in"), rects(svg, "a-out")

@@ -100,7 +100,7 @@ def test_the_screen_tells_what_happened_and_where_to_look(summary: Summary) -> N
         "200 W mean absolute error",
         "33% better",
         "1 of 3 bids won, 6.0 of 12.0 kW on average (50%); simulated",
-        "2.9 of 5.0 kWh asked (58%) in 1 activations",
+        "2.9 of 5.0 kWh asked (58%) in 1 activation",
         "homes 0.40 USD",
         "2 of 14 lines, 2 of 8 statements",
         "statements equal lines",

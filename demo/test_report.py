@@ -53,7 +53,7 @@ def test_a_correction_is_told_in_the_order_in_which_it_became_known(told: Query)
     trail = report.trail(figures.one_correction(told), TRADED, "USD")
     assert [at for at, _ in trail] == sorted(at for at, _ in trail)
     told_of = [words.split(" ")[0] for _, words in trail]
-    assert told_of == ["the", "it", "it", "account-01", "a"]
+    assert told_of == ["the", "it", "account-01", "it", "a"]
     assert report.trail(None, TRADED, "USD") == []
 
 

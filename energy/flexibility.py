@@ -132,7 +132,7 @@ def storage_offers(slots: pl.DataFrame, *, hold_s: int = 900) -> pl.DataFrame:
         .filter("available")
         .with_columns(
             quantity_w=quantity,
-            energy_limit_wh=pl.col("room").floor().cast(pl.Int64),
+            energy_limit_wh=pl.col("room").round(6).floor().cast(pl.Int64),  # 0.6 - 0.2 of 10 kWh is 4000 Wh
             price_micros_per_mwh=pl.col("cost").round(0, mode="half_to_even").cast(pl.Int64),
             max_duration_s=pl.col("room") * 3600.0 / quantity,
         )

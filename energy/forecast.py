@@ -199,10 +199,10 @@ def train(
 
     chosen = settings or SETTINGS[purpose]
     known = history.drop_nulls("power_w").sort("resource_id", "period_start")
-    rows = _matrix(past_of(known), known, weather, holidays, purpose)
-    usable = np.flatnonzero((rows.scale > 0) & ~np.isnan(rows.usual))
-    if len(usable) > chosen.rows_max:  # multiples of the golden ratio fall evenly, whatever period the rows have
-        usable = usable[np.arange(len(usable)) * GOLDEN % 1 < chosen.rows_max / len(usable)]
+    past = past_of(known)
+    known = known[_thinned(np.arange(known.height), 3 * chosen.rows_max)]  # features of all would need much memory
+    rows = _matrix(past, known, weather, holidays, purpose)
+    usable = _thinned(np.flatnonzero((rows.scale > 0) & ~np.isnan(rows.usual)), chosen.rows_max)
     if not len(usable):
         raise ValueError(f"nothing to train {purpose} models on: no quarter-hour has a measured past")
     scale = rows.scale[usable]
@@ -220,6 +220,11 @@ def train(
         booster = lightgbm.train(parameters | {"alpha": quantile}, data, num_boost_round=chosen.rounds)
         texts.append(booster.model_to_string())
     return Models(purpose, tuple(texts))
+
+
+def _thinned(rows: Ints, most: int) -> Ints:
+    """Take about so many rows: multiples of the golden ratio fall evenly, whatever period the rows have."""
+    return rows if len(rows) <= most else rows[np.arange(len(rows)) * GOLDEN % 1 < most / len(rows)]
 
 
 def _parameters(settings: Training, rows: int) -> dict[str, Any]:

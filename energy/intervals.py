@@ -231,7 +231,8 @@ class _Pieces:
         return _Pieces(*(np.concatenate(arrays) for arrays in zip(*(vars(p).values() for p in parts), strict=True)))
 
 
-def _micros(column: pl.Series) -> Ints:
+def micros(column: pl.Series) -> Ints:
+    """Return times as microseconds since 1970."""
     return column.to_numpy().view(np.int64)
 
 
@@ -276,7 +277,7 @@ def _dense(code: Ints) -> Ints:
 
 def _ordered(rows: pl.DataFrame, known: Flags, keys: Sequence[str]) -> tuple[_Order, Ints]:
     """Sort by key and time, keep the last of equal times, and take out what is not after the known reading."""
-    group, at = _groups(rows, keys), _micros(rows["occurred_at"])
+    group, at = _groups(rows, keys), micros(rows["occurred_at"])
     order = np.argsort(at, kind="stable")
     order = order[_by_group(group[order])]
     floor = np.full(int(group.max()) + 1, np.iinfo(np.int64).min)
@@ -304,7 +305,7 @@ def _arrived(rows: pl.DataFrame, known: Flags, keys: Sequence[str]) -> tuple[_Or
     Returns:
         The order; the late rows; and what is not to be folded: known rows, and those that repeat the newest time.
     """
-    group, at = _groups(rows, keys), _micros(rows["occurred_at"])
+    group, at = _groups(rows, keys), micros(rows["occurred_at"])
     order = _by_group(group)
     group, at = group[order], at[order]
     follows = _follows(group)
@@ -325,7 +326,7 @@ def _arrived(rows: pl.DataFrame, known: Flags, keys: Sequence[str]) -> tuple[_Or
 
 def _curve(rows: pl.DataFrame, order: _Order, known: Flags, gaps: Gaps) -> list[_Pieces]:
     """Return the level stretch that each new reading speaks for, the line that leads there, and readings without."""
-    at = _micros(rows["occurred_at"])[order.rows]
+    at = micros(rows["occurred_at"])[order.rows]
     power = rows["power_w"].to_numpy()[order.rows]  # NaN where null
     duration = rows["duration_s"].to_numpy()[order.rows]
     length = np.rint(np.where(np.isnan(duration), 0.0, duration) * 1e6).astype(np.int64)

@@ -25,8 +25,8 @@ from topics import (
 
 EVENT = ["site_id", "activation_id"]
 PLACE = ["resource_id", "activation_id", "period_start"]
-SPARE_DAYS = 2
-"""Reference days read beyond those that a method needs, as one or the other lacks readings."""
+SPARE_DAYS = 1
+"""Reference days read beyond those that a method needs, as one may lack readings."""
 KEPT = timedelta(days=400)
 STATED = ("energy_wh", "unadjusted_wh", "adjustment_ratio", "days_used", "quality")
 """What makes another revision where it differs."""

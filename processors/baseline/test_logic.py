@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -7,7 +8,7 @@ import polars as pl
 import pytest
 
 from energy.time import QUARTER, quarters_of_day
-from processors.baseline import SPEC
+from processors import baseline
 from streams.testing import TopologyDriver, assert_replayable, assert_rows, utc
 from topics import (
     ActivationRequested,
@@ -19,6 +20,8 @@ from topics import (
     RulePublished,
     SiteRegistered,
 )
+
+SPEC = replace(baseline.SPEC, every=timedelta(hours=1))  # what it says does not depend on it
 
 ZONE = "America/Los_Angeles"
 FOREVER = utc("2020-01-01")

@@ -41,6 +41,6 @@ SPEC = Processor(
     state=STATE,
     on_batch=on_batch,
     on_tick=on_tick,
-    every=timedelta(hours=1),
+    every=timedelta(hours=6),
 )
-"""A site has few deliveries an hour; a revision an hour later is soon enough for money that is settled by the day."""
+"""Four times a day: money is settled by the day, and each tick with work reads the history."""

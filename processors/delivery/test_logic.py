@@ -1,5 +1,6 @@
 """What delivery promises. Wh worked out by hand: 4 kW for a quarter-hour is 1,000 Wh."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -10,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energy.time import UTC_MICROS
-from processors.delivery import SPEC
+from processors import delivery
 from processors.delivery.logic import Instruction, requested, shared
 from streams.testing import TopologyDriver, assert_replayable, assert_rows, utc
 from topics import ActivationRequested, BaselineEstimated, DeliveryMeasured, InstructionIssued, IntervalMeasured
+
+SPEC = replace(delivery.SPEC, every=timedelta(hours=1))  # what it says does not depend on it
 
 AT = "2026-03-02 17:00"
 START = utc("2026-03-02 18:00")

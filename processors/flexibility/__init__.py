@@ -6,7 +6,8 @@ in both directions. It is assumed to hold `assumed_fill_level` then (or the `rea
 
 **Near term.** Within the next two hours (`near`) the battery's reported fill level counts. Where it differs by more
 than `threshold` from what was offered, or the battery says that it cannot be instructed (not available, overridden, at
-fault), these quarter-hours are stated again. So they are when a registration, contract or preference changes.
+fault), these quarter-hours are stated again, and an hour later those that have come near since. All that was offered is
+worked out again when a registration, contract or preference of the site changes.
 
 **Formula** (`energy.flexibility`, powers and energies at the connection, η the one-way efficiencies):
 

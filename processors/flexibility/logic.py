@@ -179,7 +179,7 @@ def near_term(ctx: Context[Config]) -> Iterator[Emit[FlexibilityOffered]]:
     usable = pl.col("usable") != pl.col("usable_told").fill_null(value=True)
     moved = ((pl.col("fill_level") - expected).abs() > config.threshold) | usable
     elsewhere = ((pl.col("fill_level") - pl.col("expected")).abs() > config.threshold) | ~pl.col("usable")
-    stale = pl.col("until_told").fill_null(EPOCH) < ctx.now + config.near / 2
+    stale = pl.col("until_told").fill_null(EPOCH) <= ctx.now + config.near / 2
     due = told.filter(moved | (elsewhere & stale))
     if not len(due):
         return

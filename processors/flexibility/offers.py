@@ -162,12 +162,12 @@ def worked_out(ctx: Ctx, rows: pl.DataFrame) -> pl.DataFrame | None:
     wishes = preferences(ctx)
     up, down = site_room(pl.col("load_w"), pl.col("import_limit_w"), pl.col("export_limit_w"))
     times = priced["period_start"].unique(maintain_order=True)
-    wear = pl.Series("wear", [book.long("storage.wear", at) for at in times], pl.Int64)
+    wear = pl.Series("wear_micros_per_mwh", [book.long("storage.wear", at) for at in times], pl.Int64)
+    priced = priced.join(pl.DataFrame([times, wear]), on="period_start", how="left", maintain_order="left")
     full = apply_preferences(priced, wishes).with_columns(
         pl.col("available") & pl.col("usable"),
         up_limit_w=up,
         down_limit_w=down,
-        wear_micros_per_mwh=pl.col("period_start").replace_strict(times, wear, return_dtype=pl.Int64),
         least_micros_per_mwh=pl.max_horizontal("least_micros_per_mwh", least(priced, wishes)),
     )
     parts = []

@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from energy.intervals import SUMS, Gaps, decide_quality, fold, merge, touched
+from energy.intervals import FEW, SUMS, Gaps, decide_quality, fold, merge, micros, touched
 from energy.rules import Rulebook
 from energy.time import QUARTER, QUARTER_US, UTC_MICROS, quarter_start, quarters_between
 from streams import Batch, Col, Context, Emit, Keyed, Reject
@@ -23,6 +23,7 @@ STATED = ("energy_wh", *EXTREMES, "quality", "coverage", "samples")
 RULES = ("readings.continuous", "readings.gap", "readings.measured_min", "readings.coverage_min")
 METHOD = "time-weighted/1"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICRO = timedelta(microseconds=1)
 HOUR = timedelta(hours=1)
 APART = timedelta(hours=6)
 """Quarter-hours further apart than this are read from the history one by one."""
@@ -136,7 +137,7 @@ class Terms:
     def __init__(self, published: pl.DataFrame) -> None:
         book = Rulebook(published.to_dicts())
         dates = sorted({*published["valid_from"], *published["valid_to"].drop_nulls()})
-        self._starts = np.array([(date - EPOCH) // timedelta(microseconds=1) for date in dates], np.int64)
+        self._starts = np.array([(date - EPOCH) // MICRO for date in dates], np.int64)
         self._versions = [_version(book, date) for date in dates]
         held = [version.gaps for version in self._versions if version]
         self.widest = Gaps(
@@ -149,11 +150,11 @@ class Terms:
         return bool(self._holds.any())
 
     def _which(self, times: pl.Series) -> NDArray[np.int64]:
-        return np.searchsorted(self._starts, _micros(times), side="right")
+        return np.searchsorted(self._starts, micros(times), side="right")
 
     def governs(self, times: pl.Series) -> bool:
         """Whether there is a complete set of rules for all of these instants, as far as first and last tell."""
-        at = _micros(times)
+        at = micros(times)
         first, last = np.searchsorted(self._starts, (at.min(), at.max()), side="right")
         return bool(self._holds[first : last + 1].all())
 
@@ -183,8 +184,9 @@ class Terms:
         return found[-1] if found else next(version for version in self._versions if version)
 
 
-def _micros(times: pl.Series) -> NDArray[np.int64]:
-    return times.to_numpy().view(np.int64)
+def instant(moment: datetime) -> pl.Expr:
+    """A literal. Much cheaper than what polars makes of an aware datetime, which is converted by two queries."""
+    return pl.lit((moment - EPOCH) // MICRO, UTC_MICROS)
 
 
 def _version(book: Rulebook, at: datetime) -> Version | None:
@@ -280,7 +282,7 @@ def take_in(ctx: Context[Config], readings: pl.DataFrame, terms: Terms, stated_u
         stated_until: the watermark of the tick before: quarter-hours that ended by then have been stated.
     """
     for run, gaps in terms.runs(readings):
-        known = ctx.state(Newest).get(run[list(RESOURCE)].unique(maintain_order=True))
+        known = ctx.state(Newest).get(speakers(run))
         if known["quality"].null_count():
             fresh = known.filter(pl.col("quality").is_null())
             first = run.join(fresh, on=RESOURCE, how="semi", maintain_order="left")
@@ -296,6 +298,14 @@ def take_in(ctx: Context[Config], readings: pl.DataFrame, terms: Terms, stated_u
             mark(ctx, marks.with_columns(again=pl.lit(value=False), anew=pl.lit(value=True)))
 
 
+def speakers(readings: pl.DataFrame) -> pl.DataFrame:
+    """The resources of the readings, each once."""
+    named = readings[list(RESOURCE)]
+    if len(named) > FEW:
+        return named.unique(maintain_order=True)
+    return pl.DataFrame(list(dict.fromkeys(named.rows())), schema=named.schema, orient="row")
+
+
 def add(ctx: Context[Config], quarters: pl.DataFrame, stated_until: datetime) -> None:
     """Add sums to the quarter-hours; those that have been stated are marked to be stated again."""
     state, over = ctx.state(Quarter), stated_until - QUARTER
@@ -309,8 +319,8 @@ def add(ctx: Context[Config], quarters: pl.DataFrame, stated_until: datetime) ->
     if earliest > over:
         state.put(merged.with_columns(revision=pl.col("revision_was").fill_null(0)))
         return
-    closed, new = pl.col("period_start") <= over, pl.col("revision_was").is_null()
-    forgotten = closed & new & (pl.col("period_start") < stated_until - ctx.config.keep)
+    closed, new = pl.col("period_start") <= instant(over), pl.col("revision_was").is_null()
+    forgotten = closed & new & (pl.col("period_start") < instant(stated_until - ctx.config.keep))
     merged = merged.with_columns(
         revision=pl.when(closed & new).then(-1).otherwise(pl.col("revision_was").fill_null(0)),
         again=closed & ~forgotten,
@@ -333,13 +343,13 @@ def mark(ctx: Context[Config], rows: pl.DataFrame) -> None:
 def quarters_of(ctx: Context[Config], start: datetime) -> pl.DataFrame:
     """A quarter-hour of all resources that speak, those that fell silent with empty sums."""
     known = ctx.state(Known).scan()
-    at = _whole("period_start", (start - EPOCH) // timedelta(microseconds=1), len(known)).cast(UTC_MICROS)
+    at = _whole("period_start", (start - EPOCH) // MICRO, len(known)).cast(UTC_MICROS)
     rows = ctx.state(Quarter).get(known.hstack([at]))
     if not rows["revision"].null_count():
         return rows
     heard = ctx.watermark(ReadingTaken) - ctx.config.silent_after
-    absent = rows.filter(pl.col("revision").is_null() & (pl.col("since") < start)).select(*PLACE, "since")
-    absent = ctx.state(Newest).get(absent).filter(pl.col("occurred_at") >= heard)
+    absent = rows.filter(pl.col("revision").is_null() & (pl.col("since") < instant(start))).select(*PLACE, "since")
+    absent = ctx.state(Newest).get(absent).filter(pl.col("occurred_at") >= instant(heard))
     silent = _empty(absent.select(*PLACE, "since")).with_columns(revision=pl.lit(0, pl.Int64))
     ctx.state(Quarter).put(silent)
     return pl.concat([rows.filter(pl.col("revision").is_not_null()), silent.select(rows.columns)])
@@ -363,7 +373,7 @@ def stated(rows: pl.DataFrame, terms: Terms) -> pl.DataFrame:
 def _events(rows: pl.DataFrame, version: Version) -> pl.DataFrame:
     decided = decide_quality(rows, measured_min=version.measured_min, coverage_min=version.coverage_min)
     more = [
-        pl.Series("period_end", _micros(rows["period_start"]) + QUARTER_US).cast(UTC_MICROS),
+        pl.Series("period_end", micros(rows["period_start"]) + QUARTER_US).cast(UTC_MICROS),
         pl.Series("coverage", rows["measured_us"].to_numpy() / QUARTER_US),
         pl.Series("method", [METHOD] * len(rows)),
     ]
@@ -380,7 +390,8 @@ def state_again(ctx: Context[Config], terms: Terms, first: datetime, end: dateti
         end: end of the last one.
     """
     start = pl.col("period_start")
-    until = start < end if begins(ctx, ctx.config.restate_every) else (start >= first) & (start < end)
+    over = start < instant(end)
+    until = over if begins(ctx, ctx.config.restate_every) else over & (start >= instant(first))
     now = pl.col("anew") & until
     marks = ctx.state(Touched).scan(now | pl.col("again"))
     if not len(marks):
@@ -399,6 +410,8 @@ def state_again(ctx: Context[Config], terms: Terms, first: datetime, end: dateti
 
 def stretches(marks: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """Marked quarter-hours by time, apart where nothing is marked for long: a read of history each."""
+    if not len(marks):
+        return
     marks = marks.sort("period_start", maintain_order=True)
     apart = (marks["period_start"].diff() > APART).fill_null(value=False).cum_sum()
     yield from marks.with_columns(_stretch=apart).partition_by("_stretch", maintain_order=True, include_key=False)
@@ -415,9 +428,9 @@ def put_right(
     state, start = ctx.state(Quarter), pl.col("period_start")
     rows = state.get(worked_out(ctx, marks, terms), suffix="_was")
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name + "_was")) for name in (*SUMS, *EXTREMES))
-    known, due = pl.col("revision_was").is_not_null(), start >= first
+    known, due = pl.col("revision_was").is_not_null(), start >= instant(first)
     some = (pl.col("samples") > 0) | (pl.col("measured_us") + pl.col("estimated_us") > 0)
-    forgotten = ~known & (start < ctx.watermark(ReadingTaken, previous=True) - ctx.config.keep)
+    forgotten = ~known & (start < instant(ctx.watermark(ReadingTaken, previous=True) - ctx.config.keep))
     last = pl.when(due).then(pl.col("revision_was").fill_null(0)).otherwise(pl.col("revision_was").fill_null(-1) + 1)
     news = pl.when(known).then(due | ~same | pl.col("again")).otherwise(some)
     kept = rows.filter(news & ~forgotten).with_columns(revision=last)
@@ -481,7 +494,7 @@ def _sites(rows: pl.DataFrame) -> list[str]:
 def forget(ctx: Context[Config], until: datetime) -> None:
     """Let go of what is over, and of resources that have been silent for long."""
     ctx.state(Quarter).expire(until - ctx.config.keep)
-    gone = ctx.state(Newest).scan(Newest.occurred_at < until - ctx.config.silent_after)
+    gone = ctx.state(Newest).scan(Newest.occurred_at < instant(until - ctx.config.silent_after))
     if len(gone):
         ctx.state(Newest).delete(gone)
         ctx.state(Known).delete(gone)

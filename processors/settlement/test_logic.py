@@ -1,4 +1,5 @@
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -8,7 +9,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from energy.time import quarters_of_day
-from processors.settlement import SPEC
+from processors import settlement
 from streams.testing import TopologyDriver, assert_replayable, assert_rows, utc
 from topics import (
     ActivationRequested,
@@ -20,6 +21,8 @@ from topics import (
     ProductDefined,
     RulePublished,
 )
+
+SPEC = replace(settlement.SPEC, every=timedelta(hours=1))  # what it says does not depend on it
 
 FOREVER = utc("2020-01-01")
 ORIGIN = {"origin": "test", "origin_id": "1"}

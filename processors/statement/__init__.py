@@ -28,5 +28,5 @@ SPEC = Processor(
     state=(Line, Stated),
     on_batch=on_batch,
     on_tick=on_tick,
-    every=timedelta(hours=1),
+    every=timedelta(hours=6),
 )

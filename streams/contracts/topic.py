@@ -96,5 +96,9 @@ class Topic:
         return hashlib.sha256(form.encode()).digest()
 
     def empty(self) -> pl.DataFrame:
-        """A frame of no rows."""
+        """A frame of no rows, always the same one: making its columns takes longer than most batches."""
+        return self._empty
+
+    @cached_property
+    def _empty(self) -> pl.DataFrame:
         return pl.DataFrame(schema=self.columns)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from streams.history import History
 
 Bounds = tuple[int, ...]
+_SLABS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,34 @@ class Shared:
     history: "Callable[[], History] | None" = None
     sink: Callable[[Topic, Mapping[int, int]], int] | None = None
     tables: dict[tuple[str, timedelta | None, timedelta | None], TableView] = field(default_factory=dict)
+    slabs: dict[tuple[str, int, int, int], tuple[pl.DataFrame, list[Rejected]]] = field(default_factory=dict)
+    empty: dict[str, pl.DataFrame] = field(default_factory=dict)
+
+    def decoded(self, topic: Topic, slab: Slab) -> tuple[pl.DataFrame, list[Rejected]]:
+        """A slab's good rows with their positions, and the others. Those that read the same slab share the work."""
+        place = (slab.topic, slab.partition, int(slab.offsets[0]), len(slab))
+        found = self.slabs.get(place)
+        if found is None:
+            decoded = self.codec.decode(topic, slab.keys, slab.values)
+            frame = decoded.frame.with_columns(
+                pl.lit(slab.partition, pl.Int32).alias("_partition"),
+                pl.Series("_offset", slab.offsets[decoded.rows]),
+                pl.Series("_appended_at", slab.appended_at[decoded.rows]).cast(UTC_MICROS),
+            )
+            found = self.slabs[place] = (frame, list(rejected_rows(slab, decoded.rejected)))
+            if len(self.slabs) > _SLABS:
+                del self.slabs[next(iter(self.slabs))]
+        return found
+
+    def nothing(self, topic: Topic) -> pl.DataFrame:
+        """A batch's frame of no rows."""
+        if topic.name not in self.empty:
+            self.empty[topic.name] = topic.empty().with_columns(
+                pl.lit(None, pl.Int32).alias("_partition"),
+                pl.lit(None, pl.Int64).alias("_offset"),
+                pl.lit(None, UTC_MICROS).alias("_appended_at"),
+            )
+        return self.empty[topic.name]
 
     def view(self, topic: Topic, keep: timedelta | None, delay: timedelta | None) -> TableView:
         """A table, shared by the tasks that want it alike."""
@@ -272,26 +301,12 @@ class Engine:
     def _decode(self, topic: Topic, slabs: Sequence[Slab], rejected: list[Rejected]) -> pl.DataFrame:
         frames = []
         for slab in slabs:
-            if not len(slab):
-                continue
-            decoded = self.shared.codec.decode(topic, slab.keys, slab.values)
-            rows = decoded.rows
-            if decoded.rejected:
-                rejected.extend(rejected_rows(slab, decoded.rejected))
-                offsets, stamps = slab.offsets[rows], slab.appended_at[rows]
-            else:
-                offsets, stamps = slab.offsets, slab.appended_at
-            place = [
-                pl.Series("_partition", np.full(len(offsets), slab.partition, np.int32)),
-                pl.Series("_offset", offsets),
-                pl.Series("_appended_at", stamps).cast(UTC_MICROS),
-            ]
-            frames.append(decoded.frame.hstack(place))
+            if len(slab):
+                frame, refused = self.shared.decoded(topic, slab)
+                frames.append(frame)
+                rejected.extend(refused)
         if not frames:
-            empty = topic.empty()
-            return empty.with_columns(
-                _partition=pl.lit(0, pl.Int32), _offset=pl.lit(0, pl.Int64), _appended_at=pl.lit(None, UTC_MICROS)
-            ).clear()
+            return self.shared.nothing(topic)
         return frames[0] if len(frames) == 1 else pl.concat(frames)
 
     def _run(

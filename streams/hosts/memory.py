@@ -10,27 +10,24 @@ a killed process, not a power cut.
 """
 
 import json
-import os
 import struct
 import uuid
-import zlib
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import numpy as np
 
 from streams.errors import FencedError, StreamsError, WiringError
+from streams.hosts.journal import Journal
 from streams.hosts.log import Fence, Slab, TopicPartition
 
 CrashPoint = Literal["begin", "append", "flush", "before_commit", "after_commit"]
 
 _NAMESPACE = uuid.UUID("5f3c1f0e-6a43-5c5e-9d8e-0f0c7a2b9a11")
-_RECORD = struct.Struct("<4sIQ")  # magic, crc32, length
 _CHUNK = struct.Struct("<HHIqqIq")  # topic and origin length, partition, its end, base offset, count, append time
-_MAGIC = b"FLJ1"
 _COMMIT, _ABORT, _TRUNCATE = 0, 1, 2
 
 
@@ -162,6 +159,12 @@ class MemoryLog:
         clock: microseconds since 1970 UTC; append times are this, made strictly ascending.
         cache_bytes: how much of a folder's records stays in memory.
         look_only: read a folder that another process may have open; nothing is written or cut off.
+
+    Attributes:
+        clocked: what the clock said at the last commit before the folder was opened.
+
+    Raises:
+        StreamsError: another host writes to the folder, or it is damaged.
     """
 
     def __init__(
@@ -179,8 +182,9 @@ class MemoryLog:
         self._generations: dict[str, int] = {}
         self._open: dict[str, MemoryTransaction] = {}
         self._last = 0
+        self.clocked = 0
         self._folder = folder
-        self._journal: BinaryIO | None = None
+        self._journal: Journal | None = None
         self._cached: dict[int, _Chunk] = {}
         self._cached_bytes = 0
         self._cache_bytes = cache_bytes
@@ -341,8 +345,7 @@ class MemoryLog:
             return
         self._forget(held, before)
         if self._journal is not None:
-            text = json.dumps([topic, partition, before]).encode()
-            self._append_journal(struct.pack("<B", _TRUNCATE) + text)
+            self._journal.append([bytes([_TRUNCATE]), json.dumps([topic, partition, before]).encode()])
 
     @staticmethod
     def _forget(held: _Partition, before: int) -> None:
@@ -356,22 +359,18 @@ class MemoryLog:
     def _open_folder(self, folder: Path) -> None:
         if not self._look_only:
             folder.mkdir(parents=True, exist_ok=True)
-        meta = folder / "topics.json"
-        if meta.exists():
-            held = json.loads(meta.read_text())
-            self._topics = {name: [_Partition() for _ in range(count)] for name, count in held["topics"].items()}
-            self.meta = held["meta"]
-        path = folder / "journal.bin"
-        if not self._look_only:
-            path.touch()
-        self._journal = path.open("rb" if self._look_only else "r+b")
-        valid = 0
-        for end, payload, at in _records(self._journal):
-            self._replay(payload, at)
-            valid = end
-        if not self._look_only:
-            self._journal.truncate(valid)
-            self._save_meta()
+        self._journal = Journal(folder / "journal.bin", look_only=self._look_only)
+        try:
+            meta = folder / "topics.json"
+            if meta.exists():
+                held = json.loads(meta.read_text())
+                self._topics = {name: [_Partition() for _ in range(count)] for name, count in held["topics"].items()}
+                self.meta = held["meta"]
+            for payload, at in self._journal.records():
+                self._replay(payload, at)
+        except BaseException:
+            self.close()
+            raise
 
     def _save_meta(self) -> None:
         if self._folder is None or self._look_only:
@@ -397,8 +396,8 @@ class MemoryLog:
         """Put a transaction into the journal; an aborted one without its records."""
         if self._journal is None:
             return
-        head = json.dumps([group, [[t, p, o] for (t, p), o in positions.items()]] if positions else [group, []])
-        parts = [struct.pack("<BII", kind, len(head), len(chunks)), head.encode()]
+        head = json.dumps([group, [[t, p, o] for (t, p), o in positions.items()], self.clock()]).encode()
+        parts = [struct.pack("<BII", kind, len(head), len(chunks)), head]
         length = sum(map(len, parts))
         places = []
         for (topic, partition), chunk in chunks:
@@ -417,21 +416,11 @@ class MemoryLog:
             chunk.size = len(joined)
             parts.append(joined)
             length += len(joined)
-        at = self._append_journal(b"".join(parts))
+        at = self._journal.append(parts)
         for (_, chunk), place in zip(chunks, places, strict=True):
             chunk.at = at + place
             if kind == _COMMIT:
                 self._cache(chunk)
-
-    def _append_journal(self, payload: bytes) -> int:
-        journal = self._journal
-        assert journal is not None
-        journal.seek(0, os.SEEK_END)
-        start = journal.tell()
-        journal.write(_RECORD.pack(_MAGIC, zlib.crc32(payload), len(payload)))
-        journal.write(payload)
-        journal.flush()
-        return start + _RECORD.size
 
     def _replay(self, payload: bytes, at: int) -> None:
         kind = payload[0]
@@ -441,7 +430,7 @@ class MemoryLog:
             return
         _, head_length, count = struct.unpack_from("<BII", payload)
         place = struct.calcsize("<BII")
-        group, positions = json.loads(payload[place : place + head_length])
+        group, positions, self.clocked = json.loads(payload[place : place + head_length])
         place += head_length
         touched: dict[int, _Partition] = {}
         for _ in range(count):
@@ -475,7 +464,7 @@ class MemoryLog:
             return chunk.keys, chunk.values
         journal = self._journal
         assert journal is not None
-        raw = os.pread(journal.fileno(), chunk.size or 0, chunk.at)
+        raw = journal.read(chunk.at, chunk.size)
         lengths = np.frombuffer(raw, np.int32, 2 * chunk.count)
         ends = np.cumsum(np.maximum(lengths, 0)) + lengths.nbytes
         starts = ends - np.maximum(lengths, 0)
@@ -501,19 +490,3 @@ class MemoryLog:
         if self._journal is not None:
             self._journal.close()
             self._journal = None
-
-
-def _records(journal: BinaryIO) -> Iterator[tuple[int, bytes, int]]:
-    """(end of the record, payload, where the payload starts) of each whole record of a journal."""
-    while True:
-        head = journal.read(_RECORD.size)
-        if len(head) < _RECORD.size:
-            return
-        magic, crc, length = _RECORD.unpack(head)
-        if magic != _MAGIC:
-            return
-        at = journal.tell()
-        payload = journal.read(length)
-        if len(payload) < length or zlib.crc32(payload) != crc:
-            return
-        yield at + length, payload, at

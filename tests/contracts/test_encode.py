@@ -13,6 +13,7 @@ from streams.contracts import Contracts
 from streams.contracts.codec import (
     Codec,
 )
+from streams.contracts.emitting import _SLAB
 from streams.contracts.topic import Topic
 from streams.errors import EmitError
 from tests.contracts.making import GOOD, NOON
@@ -217,3 +218,15 @@ def test_events_of_the_hosts_own_are_looked_at_too(codec: Codec, door: Topic) ->
     without = {name: value for name, value in GOOD.items() if name != "gap_mm"}
     with pytest.raises(EmitError, match="gap_mm"):
         codec.encode_events(door, [without])
+
+
+def test_more_rows_than_are_encoded_at_once_keep_their_order(codec: Codec, door: Topic) -> None:
+    rows = _SLAB + 1000
+    one = codec.prepare(door, [GOOD])
+    frame = one.select(pl.all().repeat_by(rows).explode()).with_columns(
+        door_id=pl.int_range(rows).cast(pl.String), force_w=pl.int_range(rows) % 1000
+    )
+    encoded = codec.encode(door, codec.prepare(door, frame))
+    assert (len(encoded.keys), len(encoded.values)) == (rows, rows)
+    decoded = codec.decode(door, encoded.keys, encoded.values)
+    assert decoded.frame.equals(frame)
