@@ -125,17 +125,22 @@ def _nulls(*kinds: str) -> str:
 
 
 def week(query: Query, traded: Traded) -> pl.DataFrame:
-    """The portfolio in the market: period_start, offered_w, won_w, price_micros_per_mw_h (the market's clearing)."""
+    """The portfolio in the market, per period: what it bid and won, at which prices.
+
+    Returns:
+        period_start, offered_w, won_w, bid_micros_per_mw_h (of the cheapest step), price_micros_per_mw_h (of the
+        dearest capacity that the market took).
+    """
     return query(f"""
         SELECT period_start, toFloat64(sum(offered)) AS offered_w, toFloat64(sum(won)) AS won_w,
-               max(price) AS price_micros_per_mw_h
+               min(bid) AS bid_micros_per_mw_h, max(price) AS price_micros_per_mw_h
         FROM (
-            SELECT period_start, quantity_w AS offered, 0 AS won, NULL AS price FROM latest_market_bid_v1
-            WHERE status = 'SUBMITTED' AND {traded.where()}
+            SELECT period_start, quantity_w AS offered, 0 AS won, price_micros_per_mw_h AS bid, NULL AS price
+            FROM latest_market_bid_v1 WHERE status = 'SUBMITTED' AND {traded.where()}
             UNION ALL
-            SELECT period_start, 0, quantity_w, NULL FROM latest_market_clearing_v1 WHERE {traded.where()}
+            SELECT period_start, 0, quantity_w, NULL, NULL FROM latest_market_clearing_v1 WHERE {traded.where()}
             UNION ALL
-            SELECT period_start, 0, 0, price_micros_per_mw_h FROM latest_market_price_v1
+            SELECT period_start, 0, 0, NULL, price_micros_per_mw_h FROM latest_market_price_v1
             WHERE kind = 'CLEARING' AND {traded.where()}
         ) GROUP BY period_start ORDER BY period_start
     """)

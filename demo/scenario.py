@@ -27,6 +27,8 @@ _SETTLED_SOON = timedelta(hours=6)
 """After this only corrections are left."""
 _LEAD = 2
 """Days from a training to the day that is forecast with it: the gate is the day before, and the model must be there."""
+_SUPPLY = 0.75
+"""Of the others, relative to the operator's need: in the dear hours it cannot do without the homes."""
 _DEMAND_PER_HOME_W = 60_000 / dataset.HOMES
 
 
@@ -109,6 +111,7 @@ def simulators(plan: Plan, data: Path) -> tuple[AnyEdge, ...]:
                 trade_from=plan.first_traded,
                 trade_until=plan.first_traded + timedelta(days=plan.days - 1),
                 demand_w=round(_DEMAND_PER_HOME_W * plan.homes),
+                supply_ratio=_SUPPLY,
             )
         ),
     )

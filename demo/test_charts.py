@@ -230,7 +230,7 @@ def test_a_short_day_is_drawn_whole() -> None:
     starts = [traded.since + timedelta(minutes=15 * number) for number in range(92)]
     frame = pl.DataFrame({
         "period_start": starts, "offered_w": [1000.0] * 92, "won_w": [500.0] * 92,
-        "price_micros_per_mw_h": [1_000_000] * 92,
+        "price_micros_per_mw_h": [1_000_000] * 92, "bid_micros_per_mw_h": [None, *([900_000] * 91)],
     })  # fmt: skip
     none = pl.DataFrame(schema={"period_start": pl.Datetime, "period_end": pl.Datetime, "asked_w": pl.Int64})
     assert "Sun 12 Mar" in texts(market.week(frame, none, traded, "USD", WIDE))

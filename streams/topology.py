@@ -174,6 +174,9 @@ def _check_processor(spec: AnyProcessor, contracts: Contracts) -> None:
                 f"{at}: reads {reads[0].name} (key {reads[0].key}) and {topic.name} (key {topic.key}): rows of one "
                 "subject would be in different tasks; take one of them as a table"
             )
+    for rec, by in spec.delayed.items():
+        if by <= timedelta(0):
+            raise WiringError(f"{at}: delayed gives {rec.__name__} no delay; give it one, or take it as a table")
     for rec in spec.keep:
         if rec not in spec.tables.types:
             raise WiringError(f"{at}: keep names {rec.__name__}, which is not in tables; add it there")

@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from demo.charts.canvas import Canvas, Linear, Panel, nice_ticks, plain, seconds, steps, text_width
 from demo.facts import Traded
@@ -106,7 +107,13 @@ def week(frame: pl.DataFrame, activations: pl.DataFrame, traded: Traded, currenc
     used = canvas.legend(
         46,
         16,
-        [("a-offered", "bid"), ("a-won", "won"), ("a-order", "activated"), ("l-price", "capacity price")],
+        [
+            ("a-offered", "bid"),
+            ("a-won", "won"),
+            ("a-order", "activated"),
+            ("l-bid", "bid's price"),
+            ("l-price", "market's"),
+        ],
         right=width - 14,
     )
     x = Linear(traded.since.timestamp(), traded.until.timestamp(), 46, width - 14)
@@ -126,13 +133,14 @@ def week(frame: pl.DataFrame, activations: pl.DataFrame, traded: Traded, currenc
             left, panel.y(row["asked_w"] / 1000), span, panel.bottom - panel.y(row["asked_w"] / 1000), "a-order"
         )
     panel.days(traded.since, traded.until, traded.timezone, label=False)
-    price = frame["price_micros_per_mw_h"].cast(pl.Float64).fill_null(float("nan")).to_numpy() / _MICROS
-    known = price[~np.isnan(price)]
-    marks = nice_ticks(0, float(known.max()) if len(known) else 1.0, 2)
+    asked, cleared = _prices(frame, "bid_micros_per_mw_h"), _prices(frame, "price_micros_per_mw_h")
+    highest = np.nanmax(np.concatenate([asked, cleared, [1.0]]))
+    marks = nice_ticks(0, float(highest), 2)
     lower = Panel(canvas, x, Linear(0, marks[-1], 366, 292))
     lower.y_axis(marks)
-    canvas.text(46, lower.top - 9, f"{currency}/MW/h", "unit")
-    canvas.path(steps(x.many(starts), x.many(ends), lower.y.many(price)), "l-price")
+    canvas.text(46, lower.top - 9, f"price of capacity, {currency}/MW/h", "unit")
+    canvas.path(steps(x.many(starts), x.many(ends), lower.y.many(cleared)), "l-price")
+    canvas.path(steps(x.many(starts), x.many(ends), lower.y.many(asked)), "l-bid")
     lower.days(traded.since, traded.until, traded.timezone)
     zone = ZoneInfo(traded.timezone)
     canvas.hover({
@@ -143,13 +151,19 @@ def week(frame: pl.DataFrame, activations: pl.DataFrame, traded: Traded, currenc
         "series": [
             {"name": "bid", "values": [f"{plain(value)} kW" for value in offered.tolist()]},
             {"name": "won", "values": [f"{plain(value)} kW" for value in won.tolist()]},
-            {
-                "name": "price",
-                "values": [None if np.isnan(value) else f"{value:.2f} {currency}/MW/h" for value in price.tolist()],
-            },
+            {"name": "bid price", "values": _shown(asked, currency)},
+            {"name": "market", "values": _shown(cleared, currency)},
         ],
     })  # fmt: skip
     return canvas.svg()
+
+
+def _prices(frame: pl.DataFrame, column: str) -> NDArray[np.float64]:
+    return frame[column].cast(pl.Float64).fill_null(float("nan")).to_numpy() / _MICROS
+
+
+def _shown(prices: NDArray[np.float64], currency: str) -> list[str | None]:
+    return [None if np.isnan(value) else f"{value:.2f} {currency}/MW/h" for value in prices.tolist()]
 
 
 def delivery(activations: pl.DataFrame, traded: Traded, width: int) -> str:

@@ -283,6 +283,18 @@ def test_a_cancelled_call_and_a_withdrawn_clearing_are_taken_back_in_full(driver
     assert sums.drop("first").sum_horizontal().to_list() == [0] * 12
 
 
+def test_a_call_that_is_moved_after_it_was_settled_leaves_nothing_where_it_was(driver: TopologyDriver) -> None:
+    driver.pipe(ActivationRequested, [called("a", "2026-02-01 12:00", 1, 4000, 100_000_000)])
+    driver.pipe(DeliveryMeasured, [measured("a", 1, "2026-02-01 12:00", 1000, 1000)])
+    driver.advance(to="2026-02-01 13:00")
+    driver.pipe(ActivationRequested, [called("a", "2026-02-01 12:15", 1, 4000, 100_000_000, revision=1)])
+    driver.pipe(DeliveryMeasured, [measured("a", 1, "2026-02-01 12:15", 1000, 1000)])
+    driver.advance(to="2026-02-01 14:00")
+    sums = driver.read(LineSettled).filter(LineSettled.account_id == "local-market").group_by("period_start")
+    paid = dict(sums.agg(pl.col("amount_micros").sum()).iter_rows())
+    assert paid == {utc("2026-02-01 12:00"): 0, utc("2026-02-01 12:15"): -100_000}
+
+
 def test_a_contract_that_is_changed_for_the_past_is_settled_again(driver: TopologyDriver) -> None:
     driver.pipe(ActivationRequested, [called("a", "2026-02-01 12:00", 2, 4000, 100_000_000)])
     deliveries = [measured("a", 1, at, 1000, 1000) for at in ("2026-02-01 12:00", "2026-02-01 12:15")]

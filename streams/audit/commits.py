@@ -15,7 +15,6 @@ from streams.hosts.board import moment
 
 if TYPE_CHECKING:
     from streams.hosts.engine import Cut, Engine, Result
-    from streams.hosts.log import TopicPartition
     from streams.topology import AnyProcessor
 
 _PACKAGES = ("polars", "pyarrow", "pyruhvro", "numpy", "fastavro", "lightgbm", "pyomo", "pulp", "highspy", "chdb")
@@ -28,13 +27,11 @@ def commit_event(
     result: "Result",
     *,
     fingerprints: Mapping[str, str],
-    positions: "Mapping[TopicPartition, int]",
 ) -> dict[str, Any]:
     """The `audit.commit.v1` event of a commit.
 
     Inputs are the ranges read, half-open, and those by which tables moved; what did not move is left out.
     """
-    del positions
     log = engine.shared.log
     inputs = [
         _range(log.uuid(topic), topic, partition, low, high)

@@ -27,7 +27,7 @@ def replay(folder: Path, only: tuple[str, ...], *, all_differences: bool, as_jso
     with Folder(folder) as past:
         total = past.count_commits()
         columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as progress:
+        with Progress(*columns, console=console, transient=True, disable=as_json) as progress:
             bar = progress.add_task("", total=total)
             outcome = past.replay().run(
                 only=only or None,

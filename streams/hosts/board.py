@@ -69,11 +69,11 @@ class Board:
         self.ticks: list[int] = []
         self._appended: dict[int, int] = {}
         self._due: dict[int, _Due] = {}
-        self._reports: dict[str, dict[int, dict[int, Report]]] = {}  # processor, tick, partition
+        self._reports: dict[str, dict[int, dict[int, Report]]] = {}  # processor and version, tick, partition
 
     def refresh(self) -> None:
         """Read what is new."""
-        if self._log.end(CLOCK, 0) > self._read[CLOCK]:
+        while self._log.end(CLOCK, 0) > self._read[CLOCK]:
             slab = self._log.read(CLOCK, 0, self._read[CLOCK])
             self._read[CLOCK] = slab.next_offset
             events = self._codec.decode_events(self._clock, slab.events)
@@ -89,11 +89,10 @@ class Board:
                 self._report(event)
 
     def _report(self, event: Mapping[str, Any]) -> None:
-        task: str = event["task"]
-        partition = int(task.rpartition(".")[2])
+        name, _, partition = event["task"].rpartition(".")
         ends = {(item["topic"], item["partition"]): item["end_offset"] for item in event["outputs"]}
-        by_tick = self._reports.setdefault(event["processor"], {})
-        by_tick.setdefault(micros(event["tick_at"]), {})[partition] = Report(micros(event["watermark"]), ends)
+        by_tick = self._reports.setdefault(name, {})
+        by_tick.setdefault(micros(event["tick_at"]), {})[int(partition)] = Report(micros(event["watermark"]), ends)
 
     def _due_ticks(self, every: timedelta) -> list[int]:
         size = span(every)
@@ -123,32 +122,39 @@ class Board:
 
     def reports(self, spec: AnyProcessor, tick: int) -> dict[int, Report] | None:
         """What all tasks of a processor reported for a tick that is due for it; None while one is missing."""
-        found = self._reports.get(spec.name, {}).get(tick)
+        found = self._reports.get(f"{spec.name}.v{spec.version}", {}).get(tick)
         if found is None or len(found) < self._topology.tasks(spec):
             return None
         return found
 
     def bounds(self, topic: Topic, tick: int, *, own: AnyProcessor | None = None) -> tuple[int, ...] | None:
-        """Up to where a topic counts at a tick, by partition; None while a writer has not reported.
+        """Up to where a topic counts at a tick, by partition; None while that cannot be said or read.
 
+        So it is while a writer has not reported, and while something before is in a transaction that is still open.
         ``own`` is the asking processor: its own output counts up to the tick before.
         """
         count = self._log.partitions(topic.name)
         writer = self._topology.by_topic.get(topic.name)
         if writer is None:
-            appended = self._appended[tick]
-            ends = []
-            for partition in range(count):
-                after = self._log.offset_after(topic.name, partition, appended)
-                ends.append(self._log.end(topic.name, partition) if after is None else after)
-            return tuple(ends)
+            return self._stable(topic, [self._first_after(topic.name, p, self._appended[tick]) for p in range(count)])
         last = self.last_due(writer, tick if writer is not own else tick - 1)
         if last is None:
             return (0,) * count
         reports = self.reports(writer, last)
         if reports is None:
             return None
-        return tuple(max(r.ends.get((topic.name, p), 0) for r in reports.values()) for p in range(count))
+        return self._stable(
+            topic, [max(r.ends.get((topic.name, p), 0) for r in reports.values()) for p in range(count)]
+        )
+
+    def _first_after(self, topic: str, partition: int, appended: int) -> int:
+        after = self._log.offset_after(topic, partition, appended)
+        return self._log.end(topic, partition, committed=False) if after is None else after
+
+    def _stable(self, topic: Topic, ends: list[int]) -> tuple[int, ...] | None:
+        if any(self._log.end(topic.name, partition) < end for partition, end in enumerate(ends)):
+            return None
+        return tuple(ends)
 
     def watermark(self, topic: Topic, tick: int) -> int:
         """All effects of what happened before this are in, at a tick whose bounds are known."""
@@ -162,7 +168,7 @@ class Board:
         return tick - span(topic.lateness)
 
     def forget(self, before: int) -> None:
-        """Drop the progress of ticks that nobody will ask for again."""
+        """Drop the progress of ticks that nobody will ask for again: those before the last due one until then."""
         for by_tick in self._reports.values():
-            for tick in [tick for tick in by_tick if tick < before]:
+            for tick in sorted(tick for tick in by_tick if tick <= before)[:-1]:
                 del by_tick[tick]

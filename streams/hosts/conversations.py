@@ -19,6 +19,7 @@ from streams.topology import AnyEdge, Topology
 
 _NAMESPACE = uuid.UUID("0d6a3c5e-0b9c-5f0e-8a39-7f3bd2c6a7d4")
 _MAX_WAKES = 10_000
+_SESSION, _HEARD, _POSITIONS = "session/", "heard/", "positions"
 
 
 class Talk:
@@ -52,15 +53,9 @@ class EdgeTask:
         self.log = log
         self.codec = codec
         self._changelog = f"{edge.name}.v{edge.version}.changelog"
-        self._sessions: dict[str, Session] = {}
-        self._saved: dict[str, str] = {}
-        self._positions: dict[TopicPartition, int] = {}
-        self._heard: set[str] = set()
         self._reads = [topology.topic(rec) for rec in edge.reads.types]
         self.writes = {rec: topology.topic(rec) for rec in edge.writes.types}
-        self._restore()
-        for key in edge.keys:
-            self._sessions.setdefault(key, edge.session())
+        self.restore()
 
     def session(self, key: str) -> Session:
         """What a conversation remembers; a new one begins with nothing."""
@@ -137,9 +132,10 @@ class EdgeTask:
             talk = self._talk(key, now, f"message/{message.origin}/{message.id}")
             out.take(on_message(talk, message), None)
             self._close(talk)
-            self._heard.add(known)
+            self._heard[known] = False
 
     def _talk(self, key: str, now: int, cause: str) -> Talk:
+        self._touched[key] = None
         return Talk(self.edge, key, self.session(key), now, cause)
 
     def _close(self, talk: Talk) -> None:
@@ -151,34 +147,46 @@ class EdgeTask:
     # What outlives a restart.
 
     def save(self, transaction: Transaction) -> None:
-        """Put what has changed into the changelog."""
+        """Put what has changed into the changelog. Where that is not committed, `restore` must follow."""
         keys, values = [], []
-        for key, session in self._sessions.items():
-            text = session.model_dump_json()
+        for key in self._touched:
+            text = self._sessions[key].model_dump_json()
             if self._saved.get(key) != text:
                 self._saved[key] = text
-                keys.append(f"session/{key}".encode())
-                values.append(text.encode())
-        keys.append(b"positions")
-        heard = sorted(self._heard)
-        values.append(json.dumps([[[t, p, o] for (t, p), o in self._positions.items()], heard]).encode())
-        transaction.append(self._changelog, 0, keys, values)
+                keys.append(f"{_SESSION}{key}")
+                values.append(text)
+        for known in [known for known, saved in self._heard.items() if not saved]:
+            self._heard[known] = True
+            keys.append(f"{_HEARD}{known}")
+            values.append("")
+        keys.append(_POSITIONS)
+        values.append(json.dumps([[t, p, o] for (t, p), o in self._positions.items()]))
+        transaction.append(self._changelog, 0, [key.encode() for key in keys], [value.encode() for value in values])
+        self._touched.clear()
 
-    def _restore(self) -> None:
+    def restore(self) -> None:
+        """Sessions, positions and what was heard, as the last commit left them."""
+        self._saved: dict[str, str] = {}
+        self._touched: dict[str, None] = {}
+        self._positions: dict[TopicPartition, int] = {}
+        self._heard: dict[str, bool] = {}  # and whether the changelog has it
         at, end = self.log.start(self._changelog, 0), self.log.end(self._changelog, 0)
         while at < end:
             slab = self.log.read(self._changelog, 0, at)
-            for key, value in zip(slab.keys, slab.values, strict=True):
-                name, text = (key or b"").decode(), value or b""
-                if name == "positions":
-                    positions, heard = json.loads(text)
-                    self._positions = {(t, p): o for t, p, o in positions}
-                    self._heard = set(heard)
+            for place, value in zip(slab.keys, slab.values, strict=True):
+                name, text = (place or b"").decode(), value or b""
+                if name == _POSITIONS:
+                    self._positions = {(t, p): o for t, p, o in json.loads(text)}
+                elif name.startswith(_HEARD):
+                    self._heard[name.removeprefix(_HEARD)] = True
                 else:
-                    self._saved[name.removeprefix("session/")] = text.decode()
+                    self._saved[name.removeprefix(_SESSION)] = text.decode()
             at = slab.next_offset
-        for name, saved in self._saved.items():
-            self._sessions[name] = self.edge.session.model_validate_json(saved)
+        self._sessions: dict[str, Session] = {
+            key: self.edge.session.model_validate_json(saved) for key, saved in self._saved.items()
+        }
+        for key in self.edge.keys:
+            self._sessions.setdefault(key, self.edge.session())
 
 
 class _Writing:
@@ -214,13 +222,21 @@ class _Writing:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         task = self._task
-        if kind is not None:
-            return
-        log = task.log
-        transaction = log.transaction(f"edge.{task.edge.name}")
+        try:
+            if kind is None:
+                self._commit(task.log, task.codec)
+                task.sent.extend(self._sends)
+                return
+        except BaseException:
+            task.restore()
+            raise
+        task.restore()
+
+    def _commit(self, log: Log, codec: Codec) -> None:
+        transaction = log.transaction(f"edge.{self._task.edge.name}")
         try:
             for topic, frame in self._events:
-                encoded = task.codec.encode(topic, frame)
+                encoded = codec.encode(topic, frame)
                 count = log.partitions(topic.name)
                 if count == 1:
                     transaction.append(topic.name, 0, encoded.keys, encoded.values)
@@ -231,12 +247,11 @@ class _Writing:
                     if rows:
                         keys, values = [encoded.keys[i] for i in rows], [encoded.values[i] for i in rows]
                         transaction.append(topic.name, partition, keys, values)
-            task.save(transaction)
+            self._task.save(transaction)
             transaction.commit({})
         except BaseException:
             transaction.abort()
             raise
-        task.sent.extend(self._sends)
 
 
 def _cause(cause: tuple[str, int, int], topic: Topic) -> Mapping[str, pl.Expr]:

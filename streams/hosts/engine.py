@@ -129,6 +129,8 @@ class EngineContext:
 
     def hold(self, until: datetime, /) -> None:
         """Keep the watermark that this tick reports at ``until`` or earlier."""
+        if self._cut.tick is None:
+            raise WiringError(f"processor {self._engine.spec.name}: a tick's watermark is held in on_tick, not before")
         self.held = until if self.held is None else min(self.held, until)
 
     def history(
@@ -249,11 +251,7 @@ class Engine:
         """Run the handlers on a cut. Nothing is written; the state waits for commit or rollback."""
         rejected: list[Rejected] = []
         frames: dict[type[Record], pl.DataFrame] = {}
-        slabs = [
-            self.shared.log.read(name, partition, low, stop=high, limit=high - low)
-            for (name, partition), (low, high) in cut.inputs.items()
-            if high > low
-        ]
+        slabs = [self._read(*place, low, high) for place, (low, high) in cut.inputs.items() if high > low]
         consumed = sum(map(len, slabs))
         if consumed:
             for topic in self.reads:
@@ -269,7 +267,7 @@ class Engine:
                         rejected.extend(self.views[name].rejected(low, bounds))
             emitted, turned_down, context = self._run(cut, frames, consumed)
             if self._twice:
-                self._compare(cut, frames, consumed, before, emitted)
+                self._compare(cut, frames, consumed, before, (emitted, turned_down, context))
             rejected.extend(turned_down)
             outputs = self._outputs(emitted)
         except BaseException:
@@ -298,6 +296,12 @@ class Engine:
         self.tick, self.since, self.watermarks, self.watermarks_before, bounds = before
         self.bounds = dict(bounds)
 
+    def _read(self, topic: str, partition: int, low: int, high: int) -> Slab:
+        slab = self.shared.log.read(topic, partition, low, stop=high, limit=high - low)
+        if slab.next_offset < high:  # going on would lose what is in between
+            raise StreamsError(f"{topic}[{partition}] cannot be read up to {high}, only to {slab.next_offset}")
+        return slab
+
     def _decode(self, topic: Topic, slabs: Sequence[Slab], rejected: list[Rejected]) -> pl.DataFrame:
         frames = []
         for slab in slabs:
@@ -314,7 +318,7 @@ class Engine:
     ) -> tuple[dict[str, list[pl.DataFrame]], list[Rejected], EngineContext]:
         emitted: dict[str, list[pl.DataFrame]] = {}
         turned_down: list[Rejected] = []
-        now = self.tick if self.tick is not None else (cut.tick or EPOCH_MICROS)
+        now = self.tick if self.tick is not None else EPOCH_MICROS
         since = self.since if self.since is not None else now
         context = EngineContext(self, Cut(cut.inputs), now, since)
         if consumed and self.spec.on_batch is not None:
@@ -361,12 +365,13 @@ class Engine:
         frames: Mapping[type[Record], pl.DataFrame],
         consumed: int,
         before: tuple[Any, ...],
-        emitted: Mapping[str, list[pl.DataFrame]],
+        ran: tuple[dict[str, list[pl.DataFrame]], list[Rejected], EngineContext],
     ) -> None:
         digest = self.store.digest()
         self.store.rollback()
         self._recall(before)
-        again, _, _ = self._run(cut, frames, consumed)
+        emitted, turned_down, context = ran
+        again, turned_again, context_again = self._run(cut, frames, consumed)
         first = {name: pl.concat(parts) for name, parts in emitted.items()}
         second = {name: pl.concat(parts) for name, parts in again.items()}
         for name in sorted({*first, *second}):
@@ -375,6 +380,11 @@ class Engine:
                     f"processor {self.spec.name} gave other events for {name} when it ran again on the same input; "
                     "it must depend on nothing else (maintain_order, clocks, randomness, module globals)"
                 )
+        if turned_down != turned_again or context.held != context_again.held:
+            raise StreamsError(
+                f"processor {self.spec.name} rejected other rows, or held another watermark, when it ran again on the "
+                "same input"
+            )
         if self.store.digest() != digest:
             raise StreamsError(f"processor {self.spec.name} left another state when it ran again on the same input")
 

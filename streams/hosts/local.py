@@ -60,7 +60,7 @@ class LocalHost:
         self.topology = topology
         self.folder = folder
         self.log = MemoryLog(folder / "log" if folder else None, clock=lambda: self._now)
-        self._now = max(micros(start), int(self.log.meta.get("now", 0)))
+        self._now = max(micros(start), int(self.log.meta.get("now", 0)), self.log.clocked)
         self.codec = Codec(LogRegistry(self.log))
         self._limits = limits or Limits()
         self._twice = twice
@@ -68,12 +68,16 @@ class LocalHost:
         self._absent = absent
         self._history: History | None = None
         self._sink: Sink | None = None
-        self._create_topics()
-        self._declare_runtime()
         self.board: Board
         self.tasks: list[Task]
         self.edges: list[EdgeTask]
-        self.restore()
+        try:
+            self._create_topics()
+            self._declare_runtime()
+            self.restore()
+        except BaseException:
+            self.close()
+            raise
 
     # Life.
 
@@ -110,7 +114,7 @@ class LocalHost:
         self.tasks = []
         for name in names:
             spec = specs[name]
-            fence = self.log.join(spec.name)
+            fence = self.log.join(f"{spec.name}.v{spec.version}")
             self.tasks += [self._task(spec, p, shared, fence) for p in range(self.topology.tasks(spec))]
         ordered = sorted(self.topology.edges, key=lambda edge: (edge.name == _CLOCK_EDGE, edge.name))
         self.edges = [EdgeTask(edge, self.topology, self.log, self.codec) for edge in ordered]

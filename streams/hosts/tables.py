@@ -30,11 +30,12 @@ class TableView:
         self._held = topic.empty()
         self._shown: pl.DataFrame | None = None
         self._now: datetime | None = None
+        self._dropped: datetime | None = None  # rows that were over at this time are no longer held
         self._rejected: dict[tuple[int, int], Rejected] = {}
 
     def as_of(self, bounds: tuple[int, ...], now: datetime) -> pl.DataFrame:
         """The table's rows from before the bounds (one a partition), ordered by identity."""
-        if bounds != self._bounds:
+        if bounds != self._bounds or (self._dropped is not None and now < self._dropped):
             self._move(bounds, now)
         elif self._keep is not None and now != self._now:
             self._shown = None
@@ -47,9 +48,10 @@ class TableView:
 
     def _move(self, bounds: tuple[int, ...], now: datetime) -> None:
         start = self._bounds
-        if start is None or any(new < old for new, old in zip(bounds, start, strict=True)) or self._went_back(now):
+        back = self._dropped is not None and now < self._dropped
+        if start is None or back or any(new < old for new, old in zip(bounds, start, strict=True)):
             start = (0,) * len(bounds)
-            self._held = self.topic.empty()
+            self._held, self._shown, self._dropped = self.topic.empty(), None, None
         fresh = [
             frame
             for partition, (low, high) in enumerate(zip(start, bounds, strict=True))
@@ -63,6 +65,7 @@ class TableView:
         identity = list(self.topic.identity)
         if self._keep is not None:  # what is over now stays over: time goes on
             self._held = self._held.filter(self._over.is_null() | (self._over >= now - self._keep))
+            self._dropped = now
         self._held = pl.concat([self._held, *fresh]).unique(identity, keep="last", maintain_order=True).sort(identity)
         self._shown = None
 
@@ -71,9 +74,6 @@ class TableView:
         for (partition, offset), found in self._rejected.items():
             if low[partition] <= offset < high[partition]:
                 yield found
-
-    def _went_back(self, now: datetime) -> bool:
-        return self._keep is not None and self._now is not None and now < self._now
 
     def _read(self, partition: int, low: int, high: int) -> list[pl.DataFrame]:
         frames = []

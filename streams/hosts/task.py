@@ -68,6 +68,7 @@ class Task:
         self._tail_bytes = 0
         self._snapshot_bytes = 0
         self._counted = self._refused = 0
+        self._stopped = ""
         topology = shared.topology
         lane = topology.lane(spec)
         self._history = [topology.topic(rec) for rec in spec.history.types]
@@ -137,7 +138,14 @@ class Task:
     # Going on.
 
     def step(self) -> bool:
-        """Consume what may be consumed and commit it; whether anything happened."""
+        """Consume what may be consumed and commit it; whether anything happened.
+
+        Raises:
+            StreamsError: a handler or an emit is wrong (nothing of the batch is committed), too much was rejected
+                (all is committed), or the task is not ours.
+        """
+        if self._stopped:
+            raise RejectLimitError(self._stopped)
         tick = self.board.next_due(self.spec, self.engine.tick)
         if tick is None:
             return self.spec.on_tick is None and self._run_at_once()
@@ -157,12 +165,11 @@ class Task:
         for place in self._inputs:
             at = self.positions.get(place, 0)
             end = self._shared.log.end(*place)
-            if end > at:
-                inputs[place] = (at, min(end, at + limit))
-        if not any(len(self._shared.log.read(*p, low, stop=high, limit=1)) for p, (low, high) in inputs.items()):
-            return False
-        self._commit(Cut(inputs))
-        return True
+            if end > at and len(first := self._shared.log.read(*place, at, limit=1)):
+                inputs[place] = (at, min(end, int(first.offsets[0]) + limit))
+        if inputs:
+            self._commit(Cut(inputs))
+        return bool(inputs)
 
     def _commit(self, cut: Cut) -> None:
         before = self.engine.remember()
@@ -193,15 +200,15 @@ class Task:
             positions = self.positions | {place: high for place, (_, high) in cut.inputs.items()}
             if cut.tick is not None:
                 self._append_progress(transaction, cut.tick, result.watermark, ends, origin)
-            event = commit_event(
-                self.engine, number, cut, result, fingerprints=self._fingerprints, positions=self.positions
-            )
+            event = commit_event(self.engine, number, cut, result, fingerprints=self._fingerprints)
             codec, topology = self._shared.codec, self._shared.topology
             values = codec.encode_events(topology.topic(COMMIT), [event])
             transaction.append(COMMIT, 0, [self.name.encode()], values, origin=origin)
             kept = self._append_changelog(transaction, number, positions, ends, origin)
             lead = {(self._changelog, self.partition): number}
+            self.fence = None  # should the commit fail, nobody knows whether it counts: only a restored task goes on
             transaction.commit(positions | lead, fence)
+            self.fence = fence
         except BaseException:
             transaction.abort()
             raise
@@ -280,11 +287,12 @@ class Task:
         limits = self._limits
         if self._refused > limits.reject_share * max(self._counted, limits.reject_window):
             found = result.rejected[-1]
-            raise RejectLimitError(
+            self._stopped = (
                 f"task {self.name} stopped: {self._refused} of the last {self._counted} rows were rejected (the last: "
                 f"{found.topic}[{found.partition}] offset {found.offset}: {found.code}: {found.text}). They are in "
                 f"{found.topic}.rejected and nothing is lost; find out who writes them, then start again"
             )
+            raise RejectLimitError(self._stopped)
         if self._counted >= limits.reject_window:
             self._counted = self._refused = 0
 
@@ -298,19 +306,22 @@ class Task:
         at = log.start(self._changelog, self.partition)
         end = log.end(self._changelog, self.partition)
         meta: dict[str, Any] | None = None
+        snapshot = False
         while at < end:
             slab = log.read(self._changelog, self.partition, at, stop=end)
             for key, value in zip(slab.keys, slab.values, strict=True):
                 if key == _META:
                     meta = json.loads(value or b"")
-                    self.engine.store.commit()
+                    snapshot = False
                     continue
                 if key == _SNAPSHOT:
                     self.engine.forget()
                     self._snapshot_bytes = self._tail_bytes = 0
+                    snapshot = True
                 if value:
                     self.engine.store.apply(value)
-                    self._tail_bytes += len(value)
+                    self._snapshot_bytes += len(value) if snapshot else 0
+                    self._tail_bytes += 0 if snapshot else len(value)
             at = slab.next_offset
         if meta is None:
             return
