@@ -85,7 +85,7 @@ def show(console: Console, summary: Summary, where: str) -> None:
     title = f"flexlog demo: {many(summary.homes, 'home')}, {many(days, 'day')} traded"
     console.print(Panel(rows, title=title, title_align="left", border_style="red" if summary.problems else "green"))
     console.print(
-        "Load, PV and battery sizes are measured (CityLearn 2022, MIT). Simulated: the market and its\n"
+        "Load, PV and battery sizes are measured (CityLearn 2022, MIT). Simulated: the market and its "
         "activations, what happens inside an hour, the batteries' work, owners and faults, the clock.",
         style="dim",
         highlight=False,

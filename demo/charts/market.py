@@ -1,6 +1,7 @@
 """The portfolio in the market: a bid curve and its clearing, the week, and what was asked and delivered."""
 
 from collections.abc import Sequence
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -33,7 +34,7 @@ def curve(bids: pl.DataFrame, currency: str, width: int) -> str:
     used = canvas.legend(
         60,
         16,
-        [("a-won", "bid and won"), ("a-offered", "bid, not won"), ("l-price", "the market's last accepted price")],
+        [("a-won", "bid and won"), ("a-offered", "bid, not won"), ("l-clear", "the market's dearest accepted price")],
         right=width - 14,
     )
     ticks = nice_ticks(0, max(prices.max(), (clearing or 0) / _MICROS) * 1.05, 5)
@@ -54,7 +55,7 @@ def curve(bids: pl.DataFrame, currency: str, width: int) -> str:
     canvas.path(steps(panel.x.many(corners - quantities), panel.x.many(corners), panel.y.many(prices)), "l-offer")
     if clearing is not None:
         y = panel.y(clearing / _MICROS)
-        canvas.line(panel.left, y, panel.right, y, "l-price")
+        canvas.line(panel.left, y, panel.right, y, "l-clear")
         canvas.text(panel.left + 6, y - 7, f"cleared at {plain(round(clearing / _MICROS, 2))} {unit}", "value")
     for tick in widths:
         canvas.text(panel.x(tick), panel.bottom + 17, plain(tick), "tick", anchor="middle")
@@ -63,7 +64,7 @@ def curve(bids: pl.DataFrame, currency: str, width: int) -> str:
 
 
 def _step_name(
-    canvas: Canvas, panel: Panel, block: tuple[float, float, float], row: dict[str, object], currency: str
+    canvas: Canvas, panel: Panel, block: tuple[float, float, float], row: dict[str, Any], currency: str
 ) -> None:
     """Write into a block what its energy costs when activated, where there is room."""
     at, quantity, top = block
@@ -75,12 +76,12 @@ def _step_name(
     for words in ((f"{amount} {currency}/MWh", "if activated"), (amount, "")):
         if max(map(text_width, words)) + 8 < room:
             for line, word in enumerate(words[::-1] if words[1] else words[:1]):
-                cls = "onbar" if row["won_w"] == row["quantity_w"] else "tick"
+                cls = "onbar" if row["won_w"] > row["quantity_w"] / 2 else "tick"
                 canvas.text(panel.x(at + quantity / 2), panel.bottom - 9 - 14 * line, word, cls, anchor="middle")
             return
 
 
-def _step_tip(row: dict[str, object], currency: str) -> str:
+def _step_tip(row: dict[str, Any], currency: str) -> str:
     parts = [f"step {row['step']}: {_kw(row['quantity_w'])} kW bid, {_kw(row['won_w'])} kW won"]
     for column, unit in (("price_micros_per_mw_h", "MW/h"), ("price_micros_per_mwh", "MWh when activated")):
         value = row[column]

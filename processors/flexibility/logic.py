@@ -84,7 +84,7 @@ def remember_levels(state: State, levels: pl.DataFrame) -> None:
     """Keep what each battery reported last. A few rows every tick: plain Python is faster than queries here."""
     newest: dict[str, tuple[Any, ...]] = {}
     for resource, site, at, fill, stored, *said in levels[SAID].rows():
-        if True:
+        if resource not in newest or at >= newest[resource][2]:
             available, overridden, fault = said
             usable = available is not False and not overridden and fault is None
             newest[resource] = resource, site, at, fill, stored, usable

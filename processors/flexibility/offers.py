@@ -166,7 +166,7 @@ def worked_out(ctx: Ctx, rows: pl.DataFrame) -> pl.DataFrame | None:
     priced = priced.join(pl.DataFrame([times, wear]), on="period_start", how="left", maintain_order="left")
     full = apply_preferences(priced, wishes).with_columns(
         pl.col("available") & pl.col("usable"),
-        up_limit_w=down,
+        up_limit_w=up,
         down_limit_w=down,
         least_micros_per_mwh=pl.max_horizontal("least_micros_per_mwh", least(priced, wishes)),
     )
@@ -230,7 +230,7 @@ def with_retail(ctx: Ctx, rows: pl.DataFrame) -> pl.DataFrame:
     ).sort("period_start", maintain_order=True)
     wanted = rows.select("zone", "period_start").unique(maintain_order=True).sort("period_start", "zone")
     known = _price_at(wanted, prices).rename({"retail_micros_per_mwh": "published"})
-    before = wanted.with_columns(pl.col("period_start").dt.offset_by("-2d"))
+    before = wanted.with_columns(pl.col("period_start").dt.offset_by("-1d"))
     found = known.hstack([_price_at(before, prices)["retail_micros_per_mwh"]])
     found = found.with_columns(retail_micros_per_mwh=pl.coalesce("published", "retail_micros_per_mwh"))
     return rows.join(found.drop("published"), on=["zone", "period_start"], how="left", maintain_order="left")
@@ -268,7 +268,7 @@ def changes(
     both = made.join(was, on=KEY, how="left", suffix="_was", maintain_order="left")
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_was")) for name in SAID)
     news = both.filter(~same).with_columns(revision=pl.col("revision").fill_null(-1) + 1, status=pl.lit("AVAILABLE"))
-    gone = offered.filter(pl.col("quantity_w") > 0).join(made, on=KEY, how="semi", maintain_order="left")
+    gone = offered.filter(pl.col("quantity_w") > 0).join(made, on=KEY, how="anti", maintain_order="left")
     gone = gone.with_columns(
         pl.col("revision") + 1,
         *(pl.lit(0, pl.Int64).alias(name) for name in ("quantity_w", "energy_limit_wh", "price_micros_per_mwh")),

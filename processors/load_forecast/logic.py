@@ -111,7 +111,7 @@ def newest_models(trained: pl.DataFrame, now: datetime) -> dict[str, Mapping[str
     usable = trained.filter((pl.col("purpose") == PURPOSE) & (pl.col("valid_from") <= now))
     for _, chunks in usable.sort("valid_from", "model_id", "set_no").group_by("model_id", maintain_order=True):
         row = chunks.row(0, named=True)
-        if True:
+        if len(chunks) == row["set_size"]:
             found[row["scope"]] = row | {"payload": b"".join(chunks["payload"])}
     for model in found.values():
         if hashlib.sha256(model["payload"]).hexdigest() != model["fingerprint"]:

@@ -110,7 +110,7 @@ def resources(ctx: Context[Config]) -> pl.DataFrame:
     held = current(ctx.table(ResourceRegistered), now, entry=["resource_id"])
     held = held.filter(pl.col("kind").is_in(list(SCOPES)))
     sites = sites.join(held, on="site_id", how="semi", maintain_order="left")
-    sites = sites[:ctx.config.sites_max] if len(sites) else sites
+    sites = sites[:: -(-len(sites) // ctx.config.sites_max)] if len(sites) else sites
     return held.select("resource_id", "kind", "site_id").join(
         sites.select("site_id", "timezone", "weather_cell"), on="site_id", maintain_order="left"
     )
@@ -121,7 +121,7 @@ def measured(ctx: Context[Config], start: datetime, until: datetime) -> pl.DataF
     teaching = resources(ctx)
     keys = teaching["site_id"].unique(maintain_order=True).to_list()
     told = ctx.history(IntervalMeasured, since=start, until=until, keys=keys)
-    told = told.filter(pl.col("energy_wh").is_not_null())
+    told = told.filter((pl.col("quality") != "MISSING") & pl.col("energy_wh").is_not_null())
     return told.select("resource_id", "period_start", power_w=pl.col("energy_wh") * QUARTERS_PER_HOUR).join(
         teaching, on="resource_id", maintain_order="left"
     )

@@ -172,7 +172,7 @@ class MemoryLog:
         folder: Path | None = None,
         *,
         clock: Callable[[], int],
-        cache_bytes: int = 128 << 20,
+        cache_bytes: int = 48 << 20,
         look_only: bool = False,
     ) -> None:
         self.clock = clock

@@ -23,7 +23,7 @@ def say(word: str) -> None:
 
 
 def main(folder: Path, seed: int, hold: int) -> None:
-    log = MemoryLog(folder / "log", clock=lambda: 0)
+    log = MemoryLog(folder / "log", clock=lambda: 0, look_only=True)
     codec = Codec(MemoryRegistry([tuple(item) for item in json.loads((folder / "registry.json").read_text())]))
     draw = random.Random(seed)
     with History.embedded(folder / "history", CONTRACTS, hold_rows=hold) as history:
