@@ -47,6 +47,6 @@ SPEC = Processor(
     state=STATE,
     on_batch=on_batch,
     on_tick=on_tick,
-    every=timedelta(hours=6),
+    every=timedelta(hours=3),
 )
-"""Four times a day: money is settled by the day, and each tick with work reads the history."""
+"""Eight times a day: money is settled by the day, and each tick with work reads the history."""

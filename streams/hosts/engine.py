@@ -343,6 +343,8 @@ class Engine:
             if isinstance(item, Reject):
                 turned_down.extend(self._turn_down(item))
                 continue
+            if not isinstance(item, Emit):
+                raise EmitError(f"processor {self.spec.name} made a {type(item).__name__}; make Emit or Reject")
             if item.record not in self.spec.writes.types:
                 raise WiringError(f"processor {self.spec.name} does not write {item.record.__name__}; add it to writes")
             if len(item.rows):

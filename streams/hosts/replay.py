@@ -133,7 +133,7 @@ class ReplayHost:
         try:
             result = engine.execute(cut)
         except Exception as error:  # noqa: BLE001 -- whatever other code does now where it committed is the difference
-            told = f"{type(error).__name__}: {error}"
+            told = f"{type(error).__name__}: {error}".partition("\n")[0]
             return Mismatch(spec.name, partition, event["commit_no"], "it stops", "a commit", told)
         engine.store.commit()
         outcome.records += sum(len(output.values) for output in result.outputs)

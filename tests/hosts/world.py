@@ -17,7 +17,7 @@ from tests.conformance.plant import CONTRACTS, DAYS, HOURS, CounterRead, FactorS
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 END = START + timedelta(hours=12)
-SITES = ("s1", "s2", "s3")
+SITES = ("s1", "s2", "s4", "s6")  # two of each partition of two
 Ticked: Any = CONTRACTS.topic(CLOCK).record
 
 
@@ -101,8 +101,11 @@ def bytes_of(log: Any, *topics: str) -> dict[tuple[str, int], list[tuple[bytes |
 
 
 if __name__ == "__main__":
-    with host(Path(sys.argv[1])) as running:
-        sys.stdout.write("ready\n")
+
+    def say(word: object) -> None:
+        sys.stdout.write(f"{word}\n")
         sys.stdout.flush()
-        running.run(END)
-    sys.stdout.write("done\n")
+
+    with host(Path(sys.argv[1])) as running:
+        running.run(END, say)
+    say("done")
