@@ -263,7 +263,7 @@ class Engine:
                 for name, bounds in cut.tables.items():
                     low = self.table_bounds(name)
                     if low != bounds:
-                        self.views[name].as_of(bounds, moment(cut.tick or self.tick or 0))
+                        self.views[name].move(bounds, moment(cut.tick or self.tick or 0))
                         rejected.extend(self.views[name].rejected(low, bounds))
             emitted, turned_down, context = self._run(cut, frames, consumed)
             if self._twice:

@@ -28,6 +28,7 @@ class TableView:
         self._over = pl.col(over)
         self._bounds: tuple[int, ...] | None = None
         self._held = topic.empty()
+        self._fresh: list[pl.DataFrame] = []  # read, and not yet among what is held
         self._shown: pl.DataFrame | None = None
         self._now: datetime | None = None
         self._dropped: datetime | None = None  # rows that were over at this time are no longer held
@@ -35,8 +36,9 @@ class TableView:
 
     def as_of(self, bounds: tuple[int, ...], now: datetime) -> pl.DataFrame:
         """The table's rows from before the bounds (one a partition), ordered by identity."""
-        if bounds != self._bounds or (self._dropped is not None and now < self._dropped):
-            self._move(bounds, now)
+        self.move(bounds, now)
+        if self._fresh:
+            self._merge(now)
         elif self._keep is not None and now != self._now:
             self._shown = None
         if self._shown is None:
@@ -46,28 +48,27 @@ class TableView:
                 self._shown = self._held.filter(self._over.is_null() | (self._over >= now - self._keep))
         return self._shown
 
-    def _move(self, bounds: tuple[int, ...], now: datetime) -> None:
+    def move(self, bounds: tuple[int, ...], now: datetime) -> None:
+        """Read up to the bounds, or again from the start where they lie further back; nothing is put in order yet."""
         start = self._bounds
         back = self._dropped is not None and now < self._dropped
+        if bounds == start and not back:
+            return
         if start is None or back or any(new < old for new, old in zip(bounds, start, strict=True)):
             start = (0,) * len(bounds)
-            self._held, self._shown, self._dropped = self.topic.empty(), None, None
-        fresh = [
-            frame
-            for partition, (low, high) in enumerate(zip(start, bounds, strict=True))
-            for frame in self._read(partition, low, high)
-        ]
+            self._held, self._fresh, self._shown, self._dropped = self.topic.empty(), [], None, None
+        for partition, (low, high) in enumerate(zip(start, bounds, strict=True)):
+            self._fresh += self._read(partition, low, high)
         self._bounds = bounds
-        if not fresh:
-            if self._keep is not None:
-                self._shown = None
-            return
+
+    def _merge(self, now: datetime) -> None:
         identity = list(self.topic.identity)
         if self._keep is not None:  # what is over now stays over: time goes on
             self._held = self._held.filter(self._over.is_null() | (self._over >= now - self._keep))
             self._dropped = now
-        self._held = pl.concat([self._held, *fresh]).unique(identity, keep="last", maintain_order=True).sort(identity)
-        self._shown = None
+        rows = pl.concat([self._held, *self._fresh])
+        self._held = rows.unique(identity, keep="last", maintain_order=True).sort(identity)
+        self._fresh, self._shown = [], None
 
     def rejected(self, low: tuple[int, ...], high: tuple[int, ...]) -> Iterator[Rejected]:
         """What could not be used between two states of the table."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pydantic import Field
 
 from streams import Emit, Session
 from streams.edge import Message, Send
@@ -92,7 +93,7 @@ def test_crashes_at_every_point_give_each_event_once_and_the_same_answers() -> N
 class Heard(Session):
     """What was heard."""
 
-    bodies: list[int] = []
+    bodies: list[int] = Field(default_factory=list)
 
 
 def listen(talk: Any, message: Message) -> Iterator[Any]:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from streams import Edge, Emit, Records, Session
 from streams.hosts.local import LocalHost
 from streams.hosts.task import Limits
@@ -34,7 +36,7 @@ class Beat(Session):
 class Seen(Session):
     """What a site's sums were, in the order they came."""
 
-    sums: list[int] = []
+    sums: list[int] = Field(default_factory=list)
 
 
 def measure(talk: Any) -> Iterator[Emit[Any]]:
