@@ -21,6 +21,8 @@ FIRST_DAY = date(2023, 4, 10)
 LEAST_LEARNED = 7
 """Days: a naive forecast needs a week."""
 MOST_DAYS = 300
+_DAY_LATE_SHARE = 0.004
+"""Readings that come a day later: enough for some of them to change money that has been settled."""
 _QUIET_STEP_S = 4 * 3600
 """While nothing is traded, readings are taken in and intervals stated every four hours."""
 _SETTLED_SOON = timedelta(hours=6)
@@ -78,6 +80,11 @@ class Plan(BaseModel):
         day = self.first_traded + timedelta(days=min(2, self.days - 1))
         return local_day(day, dataset.TIMEZONE)[0] + timedelta(hours=17 if self.days > 1 else 0)
 
+    @property
+    def darkened(self) -> datetime:
+        """From when on homes lose their connection as they deliver, for most of a day: on the second day or so."""
+        return local_day(self.first_traded + timedelta(days=min(1, self.days - 1)), dataset.TIMEZONE)[0]
+
 
 def simulators(plan: Plan, data: Path) -> tuple[AnyEdge, ...]:
     """Return the world around the platform, all of it simulated on measured data.
@@ -87,6 +94,7 @@ def simulators(plan: Plan, data: Path) -> tuple[AnyEdge, ...]:
         data: Folder with the measured year.
     """
     year, start, seed = str(data), plan.start, plan.seed
+    faults = homes.Faults(trouble_from=plan.troubled, dark_from=plan.darkened, dark_homes=2)
     return (
         clock.spec(
             clock.Config(
@@ -97,11 +105,7 @@ def simulators(plan: Plan, data: Path) -> tuple[AnyEdge, ...]:
             )
         ),
         rules.spec(rules.Config(valid_from=start)),
-        homes.spec(
-            homes.Config(
-                data=year, homes=plan.homes, start=start, seed=seed, faults=homes.Faults(trouble_from=plan.troubled)
-            )
-        ),
+        homes.spec(homes.Config(data=year, homes=plan.homes, start=start, seed=seed, faults=faults)),
         weather.spec(weather.Config(data=year, start=start, seed=seed)),
         price.spec(price.Config(data=year, start=start)),
         market.spec(

@@ -895,7 +895,7 @@ class LineSettled(Record):
     account_id: Col[str]
     """Account that the amount belongs to, a pseudonym where it is a household's. The Kafka key."""
     line_id: Col[str]
-    """Line, composed of the run, the account, the kind, what it is about and the period; unique, for a line is never restated."""
+    """Line, composed of the account, the kind, what it is about, the period and, in a correction, its number; unique, for a line is never restated."""
     counterparty_id: Col[str]
     """Account of the other side, which has the line of opposite sign; a market's is its market_id, a portfolio's the counterparty of its contracts."""
     kind: Col[LineSettledKind]
@@ -1756,7 +1756,7 @@ class StatementIssued(Record):
     account_id: Col[str]
     """Account that the amount belongs to, a pseudonym where it is a household's. The Kafka key."""
     statement_id: Col[str]
-    """Statement, composed of the two accounts, the time and its number."""
+    """Statement, composed of the two accounts, the currency, the time and its number."""
     counterparty_id: Col[str]
     """Account of the other side."""
     period_start: Col[datetime]

@@ -37,6 +37,11 @@ class Faults(BaseModel):
     """The first activation that begins then or later is a bad one: its first homes refuse and fall silent in turn."""
     trouble_refusals: int = Field(default=3, ge=0)
     trouble_silences: int = Field(default=2, ge=0)
+    dark_from: datetime | None = None
+    """The first homes that take an instruction which begins then or later lose their connection when it begins: they
+    carry it out, hear and answer nothing more, and send their readings in order when they are back."""
+    dark_homes: int = Field(default=1, ge=0)
+    dark_s: int = Field(default=72_000, ge=900)
 
     @classmethod
     def none(cls) -> "Faults":

@@ -115,6 +115,7 @@ class Homes(Session):
     silent: dict[int, int] = Field(default_factory=dict)
     trouble: str = ""
     troubled: int = 0
+    dark: dict[int, tuple[int, int]] = Field(default_factory=dict)
 
     def wake_at(self) -> datetime | None:
         """The next quarter-hour, or an answer that is due before it."""
@@ -147,6 +148,7 @@ def on_wake(talk: Talk) -> Iterator[Made]:
     if due:
         session.reports = [one for one in session.reports if one.at_s > now_s]
         due.sort(key=lambda one: (one.at_s, one.home, one.status))
+        due = [one for one in due if not _dark(session, one.home, one.at_s)]
         if said := [one for one in due if one.status != "STARTED" or _holds(session, one)]:
             yield Emit(InstructionReported, _reported(made, said))
 
@@ -175,7 +177,8 @@ def on_event(talk: Talk, event: InstructionIssued) -> None:
 
 def _decide(talk: Talk, instruction_id: str, order: Order) -> None:
     session, home, now_s = talk.session, order.home, seconds(talk.now)
-    if session.silent.get(home, 0) > now_s or not faults.connected(talk.config, now_s)[home]:
+    away = session.silent.get(home, 0) > now_s or _dark(session, home, now_s)
+    if away or not faults.connected(talk.config, now_s)[home]:
         order.done = True  # it never arrives
         return
     answer, delay_s = faults.answer(talk.config, home, order.activation)
@@ -198,6 +201,20 @@ def _decide(talk: Talk, instruction_id: str, order: Order) -> None:
         order.from_s = now_s + delay_s
         session.reports.append(Report(order.from_s, instruction_id, home, "ACCEPTED"))
         session.reports.append(Report(max(order.from_s, order.start_s), instruction_id, home, "STARTED"))
+        _darken(session, order, talk.config.faults)
+
+
+def _darken(session: Homes, order: Order, shares: Faults) -> None:
+    """From some time on the first homes that are to act lose their connection when they begin."""
+    if shares.dark_from is None or order.start_s < seconds(shares.dark_from):
+        return
+    if len(session.dark) < shares.dark_homes and order.home not in session.dark:
+        session.dark[order.home] = (order.start_s, order.start_s + shares.dark_s)
+
+
+def _dark(session: Homes, home: int, at_s: int) -> bool:
+    since_s, until_s = session.dark.get(home, (0, 0))
+    return since_s <= at_s < until_s
 
 
 def _refusal(order: Order, answer: Answer, at_s: int) -> tuple[str, str] | None:
@@ -270,6 +287,7 @@ def _quarter(quarter: Quarter) -> Iterator[Made]:
     if session.silent:
         session.silent = {home: until_s for home, until_s in session.silent.items() if until_s > end_s}
         up[list(session.silent)] = False
+    up[[home for home in session.dark if _dark(session, home, end_s)]] = False
     power_w = np.empty((len(made), len(KINDS), STEPS))
     power_w[:, BATTERY], power_w[:, LOAD], power_w[:, PV] = battery_w, load_w, pv_w
     power_w[:, METER] = load_w + pv_w + battery_w

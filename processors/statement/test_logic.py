@@ -1,7 +1,9 @@
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors import statement
+from processors.statement.logic import digest
 from streams.testing import TopologyDriver, assert_replayable, assert_rows, utc
 from topics import LineSettled, RulePublished, StatementIssued
 
@@ -73,6 +76,22 @@ def test_the_digest_is_that_of_the_sorted_ids_as_any_tool_makes_it(driver: Topol
     driver.pipe(LineSettled, [line("b", "2026-03-08 10:00", 1), line("a", "2026-03-08 11:00", 1)])
     driver.advance(to="2026-03-09 08:00")
     assert driver.read(StatementIssued)["lines_digest"].to_list() == [hashlib.sha256(b"a\nb\n").hexdigest()]
+
+
+def test_the_digests_in_the_contracts_examples_are_made_this_way() -> None:
+    folder = Path(__file__).parents[2] / "avro" / "settlement"
+    lines, statements = (
+        json.loads((folder / f"{name}.examples.json").read_text()) for name in ("LineSettled", "StatementIssued")
+    )
+    for stated in statements:
+        sides = stated["account_id"], stated["counterparty_id"], "corrects_statement_id" in stated
+        own = [
+            row["line_id"]
+            for row in lines
+            if (row["account_id"], row["counterparty_id"], row["correction_no"] > 0) == sides
+        ]
+        assert stated["lines"] == len(own)
+        assert stated["lines_digest"] == digest(pl.Series(own))
 
 
 def test_lines_of_a_day_that_has_been_stated_are_stated_with_the_next_day(driver: TopologyDriver) -> None:

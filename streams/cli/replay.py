@@ -12,8 +12,11 @@ import click
 )
 @click.option("--processor", "only", multiple=True, help="Only this processor (may be given again).")
 @click.option("--all-differences", is_flag=True, help="Go on after the first difference, with the other tasks.")
+@click.option(
+    "--fresh-history", is_flag=True, help="Build the history that is read anew from the log, beside the run's."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-def replay(folder: Path, only: tuple[str, ...], *, all_differences: bool, as_json: bool) -> None:
+def replay(folder: Path, only: tuple[str, ...], *, all_differences: bool, fresh_history: bool, as_json: bool) -> None:
     """Run the recorded cuts of a run again and compare what comes out, byte for byte.
 
     Prints the first difference by processor, partition, commit and field, and ends with 1 if there is one.
@@ -24,7 +27,7 @@ def replay(folder: Path, only: tuple[str, ...], *, all_differences: bool, as_jso
     from streams.hosts.folder import Folder
 
     console = Console(stderr=True)
-    with Folder(folder) as past:
+    with Folder(folder, fresh_history=fresh_history) as past:
         total = past.count_commits()
         columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True, disable=as_json) as progress:

