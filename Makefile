@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export POLARS_MAX_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format bench lock clean
+.PHONY: help setup demo test check lint format bench docs lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,7 @@ check: $(READY) ## lint, types, import rules, contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/flexlog contracts check
+	$(BIN)/flexlog docs --check
 
 lint: check ## the same as check
 
@@ -41,6 +42,11 @@ format: $(READY) ## format the code
 
 bench: $(READY) ## readings to settled intervals per second, beside bare decoders; writes bench/local.json
 	$(BIN)/python bench/local.py
+
+docs: $(READY) ## reference pages and pictures of the docs (after make demo)
+	$(BIN)/flexlog docs
+	@mkdir -p docs/images
+	@for name in chain home_day_1; do cp out/demo/pictures/$$name.svg docs/images/$$name.svg; done
 
 lock: $(READY) ## resolve requirements.lock anew
 	$(BIN)/python -m piptools compile --quiet --upgrade --extra dev --generate-hashes --allow-unsafe --strip-extras \
