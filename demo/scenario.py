@@ -29,6 +29,8 @@ _SETTLED_SOON = timedelta(hours=6)
 """After this only corrections are left."""
 _LEAD = 2
 """Days from a training to the day that is forecast with it: the gate is the day before, and the model must be there."""
+_DARK_S = 86_400
+"""A day: what such a home delivered is stated as missing first, and corrected when its readings come."""
 _SUPPLY = 0.75
 """Of the others, relative to the operator's need: in the dear hours it cannot do without the homes."""
 _DEMAND_PER_HOME_W = 60_000 / dataset.HOMES
@@ -76,14 +78,18 @@ class Plan(BaseModel):
 
     @property
     def troubled(self) -> datetime:
-        """From when on the first activation is one in which homes refuse and fall silent: the third evening or so."""
-        day = self.first_traded + timedelta(days=min(2, self.days - 1))
-        return local_day(day, dataset.TIMEZONE)[0] + timedelta(hours=17 if self.days > 1 else 0)
+        """From when on the first activation is one in which homes refuse and fall silent."""
+        return self._evening(2)
 
     @property
     def darkened(self) -> datetime:
-        """From when on homes lose their connection as they deliver, for most of a day: on the second day or so."""
-        return local_day(self.first_traded + timedelta(days=min(1, self.days - 1)), dataset.TIMEZONE)[0]
+        """From when on homes lose their connection for a day as they deliver."""
+        return self._evening(1)
+
+    def _evening(self, number: int) -> datetime:
+        """The evening of a traded day, counted from 0, or of the last one; of a single day its begin."""
+        day = self.first_traded + timedelta(days=min(number, self.days - 1))
+        return local_day(day, dataset.TIMEZONE)[0] + timedelta(hours=17 if self.days > 1 else 0)
 
 
 def simulators(plan: Plan, data: Path) -> tuple[AnyEdge, ...]:
@@ -94,7 +100,7 @@ def simulators(plan: Plan, data: Path) -> tuple[AnyEdge, ...]:
         data: Folder with the measured year.
     """
     year, start, seed = str(data), plan.start, plan.seed
-    faults = homes.Faults(trouble_from=plan.troubled, dark_from=plan.darkened, dark_homes=2)
+    faults = homes.Faults(trouble_from=plan.troubled, dark_from=plan.darkened, dark_homes=2, dark_s=_DARK_S)
     return (
         clock.spec(
             clock.Config(

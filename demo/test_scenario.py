@@ -50,10 +50,12 @@ def test_the_market_grows_with_the_homes() -> None:
 
 
 @pytest.mark.parametrize("days", [1, 2, 7])
-def test_one_activation_of_the_traded_days_goes_badly(days: int) -> None:
+def test_activations_go_badly_within_the_traded_days(days: int) -> None:
     plan = Plan(days=days)
-    trouble = of("homes", plan).faults.trouble_from
-    assert plan.traded.since <= trouble < plan.traded.until - timedelta(hours=4)
+    faults = of("homes", plan).faults
+    for begin in (faults.trouble_from, faults.dark_from):
+        assert plan.traded.since <= begin < plan.traded.until - timedelta(hours=4)
+    assert faults.dark_s > 24 * 3600 - 1  # longer than it takes to state the day
 
 
 def test_too_few_days_to_learn_from_are_refused() -> None:
