@@ -31,7 +31,7 @@ _LEAD = 2
 """Days from a training to the day that is forecast with it: the gate is the day before, and the model must be there."""
 _DARK_S = 86_400
 """A day: what such a home delivered is stated as missing first, and corrected when its readings come."""
-_SUPPLY = 0.75
+_SUPPLY = 0.6
 """Of the others, relative to the operator's need: in the dear hours it cannot do without the homes."""
 _DEMAND_PER_HOME_W = 60_000 / dataset.HOMES
 

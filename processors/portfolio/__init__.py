@@ -16,7 +16,7 @@ Source: merit order as in Nordic and local flexibility markets (USEF, Flexibilit
 
 from datetime import timedelta
 
-from processors.portfolio.logic import Curve, Offer, on_batch, on_tick
+from processors.portfolio.logic import Curve, Known, Offer, on_batch, on_tick
 from streams import Processor, records
 from topics import FlexibilityOffered, PortfolioAggregated, ProductDefined, RulePublished, SiteRegistered
 
@@ -26,7 +26,7 @@ SPEC = Processor(
     reads=records(FlexibilityOffered),
     writes=records(PortfolioAggregated),
     tables=records(SiteRegistered, ProductDefined, RulePublished),
-    state=(Offer, Curve),
+    state=(Offer, Known, Curve),
     on_batch=on_batch,
     on_tick=on_tick,
     every=timedelta(minutes=15),

@@ -38,6 +38,13 @@ class Offer(Keyed, key=("resource_id", *MARKET, "step"), expires="period_start")
     revision: Col[int]
 
 
+class Known(Keyed, key=("portfolio_id", "resource_id")):
+    """A resource that has ever offered for a portfolio."""
+
+    portfolio_id: Col[str]
+    resource_id: Col[str]
+
+
 class Curve(Keyed, key=tuple(CURVE), expires="period_start"):
     """A step as it was stated last."""
 
@@ -63,6 +70,7 @@ def on_batch(ctx: Context[None], batch: Batch[FlexibilityOffered]) -> None:
         quantity_w=pl.when(FlexibilityOffered.status == "AVAILABLE").then(FlexibilityOffered.quantity_w).otherwise(0),
         price_micros_per_mwh=FlexibilityOffered.price_micros_per_mwh.fill_null(0),
     )
+    ctx.state(Known).put(offers.unique(Known.__key__, maintain_order=True))
     key = list(Offer.__key__)
     newest = offers.sort("revision", maintain_order=True).unique(key, keep="last", maintain_order=True)
     known = ctx.state(Offer).get(newest.select(*key, new="revision"))["revision"]
@@ -145,8 +153,7 @@ def differences(ctx: Context[None], curves: pl.DataFrame, markets: pl.DataFrame)
 
 def with_coverage(ctx: Context[None], events: pl.DataFrame, offers: pl.DataFrame) -> pl.DataFrame:
     """The share of the portfolio's offering resources that offer in each quarter-hour."""
-    all_of = ctx.state(Offer).scan().group_by("portfolio_id", maintain_order=True)
-    known = all_of.agg(known=pl.col("resource_id").n_unique())
+    known = ctx.state(Known).scan().group_by("portfolio_id", maintain_order=True).agg(known=pl.len())
     here = offers.group_by(MARKET, maintain_order=True).agg(here=pl.col("resource_id").n_unique())
     both = events.join(known, on="portfolio_id", how="left", maintain_order="left")
     both = both.join(here, on=MARKET, how="left", maintain_order="left")
