@@ -49,9 +49,10 @@ def home_days(query: Query, traded: Traded) -> list[HomeDay]:
     """
     local_day = f"toDate(toTimeZone(period_start, {text(traded.timezone)}))"
     days = query(f"""
-        SELECT d.site_id AS site_id, d.day AS day, requested_wh, delivered_wh, r.revoked AS revoked FROM (
-            SELECT site_id, {local_day} AS day, sum(requested_wh) AS requested_wh, sum(delivered_wh) AS delivered_wh
-            FROM latest_delivery_measured_v1 WHERE {traded.where()} GROUP BY site_id, day
+        SELECT d.site_id AS site_id, d.day AS day, requested_wh, delivered_wh, off_wh, r.revoked AS revoked FROM (
+            SELECT site_id, {local_day} AS day, sum(requested_wh) AS requested_wh, sum(delivered_wh) AS delivered_wh,
+                   sum(abs(d.delivered_wh - d.requested_wh)) AS off_wh
+            FROM latest_delivery_measured_v1 AS d WHERE {traded.where()} GROUP BY site_id, day
         ) AS d LEFT JOIN (
             SELECT site_id, {local_day} AS day, count() AS revoked
             FROM dispatch_instruction_v1 WHERE action = 'REVOKE' GROUP BY site_id, day
@@ -61,7 +62,7 @@ def home_days(query: Query, traded: Traded) -> list[HomeDay]:
     fell_out = pl.col("revoked") > 0
     gap = pl.col("requested_wh") - pl.col("delivered_wh")
     kinds = [
-        ("a home that delivered", ~fell_out, pl.min_horizontal("requested_wh", "delivered_wh") - 2 * gap.abs()),
+        ("a home that delivered", ~fell_out, pl.col("requested_wh") - 3 * pl.col("off_wh")),
         ("a home that fell out and was replaced", fell_out, gap),
         ("a home that fell short", ~fell_out & (gap > 0.1 * pl.col("requested_wh")), gap),
     ]

@@ -20,9 +20,6 @@ FIRST_DAY = date(2023, 4, 10)
 """A Monday in spring; the measured year (2016/17) is placed on 2022/23, which has its weekdays and dates."""
 LEAST_LEARNED = 7
 """Days: a naive forecast needs a week."""
-MOST_DAYS = 300
-_DAY_LATE_SHARE = 0.004
-"""Readings that come a day later: enough for some of them to change money that has been settled."""
 _QUIET_STEP_S = 4 * 3600
 """While nothing is traded, readings are taken in and intervals stated every four hours."""
 _SETTLED_SOON = timedelta(hours=6)
@@ -111,7 +108,16 @@ def simulators(plan: Plan, data: Path) -> tuple[AnyEdge, ...]:
             )
         ),
         rules.spec(rules.Config(valid_from=start)),
-        homes.spec(homes.Config(data=year, homes=plan.homes, start=start, seed=seed, faults=faults)),
+        homes.spec(
+            homes.Config(
+                data=year,
+                homes=plan.homes,
+                start=start,
+                seed=seed,
+                faults=faults,
+                grid_node_ids=_nodes(plan.homes),
+            )
+        ),
         weather.spec(weather.Config(data=year, start=start, seed=seed)),
         price.spec(price.Config(data=year, start=start)),
         market.spec(
@@ -125,6 +131,12 @@ def simulators(plan: Plan, data: Path) -> tuple[AnyEdge, ...]:
             )
         ),
     )
+
+
+def _nodes(count: int) -> tuple[str, ...]:
+    """Grid nodes for so many homes: about nine a node, as 17 have two."""
+    more = (f"node-{number:03d}" for number in range(3, count * 2 // dataset.HOMES + 1))
+    return ("node-a", "node-b", *more)
 
 
 def topology(plan: Plan, data: Path) -> Topology:

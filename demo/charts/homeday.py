@@ -52,13 +52,15 @@ def draw(day: HomeDay, width: int) -> str:
     _delivery(canvas, power, (starts, ends), meter, baseline)
     canvas.path(_corners(power, starts, ends, meter), "l-meter")
     canvas.path(_corners(power, starts, ends, baseline), "l-baseline")
+    free = left
     for first, last in _runs(asked):
         asked_kw = float(np.nanmax(asked[first : last + 1]))
         middle = (x(starts[first]) + x(ends[last])) / 2
-        told = f"{asked_kw:.1f} kW"
-        room = x(ends[last]) - x(starts[first])
-        long = f"asked {told}"
-        canvas.text(middle, power.top - 5, long if text_width(long) < room + 60 else told, "asked", anchor="middle")
+        told = f"{asked_kw:.1f} kW" if canvas.narrow else f"asked {asked_kw:.1f} kW"
+        half = text_width(told) / 2
+        if middle - half > free:  # the next one may be too near to be named too
+            canvas.text(middle, power.top - 5, told, "asked", anchor="middle")
+            free = middle + half
     level = Panel(canvas, x, Linear(0, 100, 408, 350))
     level.y_axis([0, 50, 100], "%")
     if day.fill.height > 1:
