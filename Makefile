@@ -50,7 +50,7 @@ docs: $(READY) ## reference pages and pictures of the docs (after make demo)
 
 lock: $(READY) ## resolve requirements.lock anew
 	$(BIN)/python -m piptools compile --quiet --upgrade --extra dev --generate-hashes --allow-unsafe --strip-extras \
-		--no-emit-index-url --no-emit-trusted-host --no-header --output-file requirements.lock pyproject.toml
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --output-file requirements.lock pyproject.toml
 
 clean: ## remove the environment and what the demo made
 	rm -rf $(VENV) out build *.egg-info

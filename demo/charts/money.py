@@ -1,5 +1,6 @@
 """The money: from the market to the homes, and how the past was corrected."""
 
+import math
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -119,6 +120,8 @@ def homes(frame: pl.DataFrame, currency: str, width: int) -> str:
 def corrections(found: Corrections, traded: Traded, currency: str, width: int) -> str:
     """Draw when the past changed: restated intervals, restated deliveries, correction lines, by the hour.
 
+    Counts are drawn by their logarithm, for one home's lost day restates as much as all others in a month.
+
     Args:
         found: As of `demo.figures.corrections`.
         traded: The traded days; what became known afterwards is drawn behind them.
@@ -132,19 +135,20 @@ def corrections(found: Corrections, traded: Traded, currency: str, width: int) -
     last = local_days(traded.since, latest + timedelta(days=1, hours=1), zone)[-1]
     x = Linear(traded.since.timestamp(), last.timestamp(), 50, width - 14)
     lanes = [
-        ("intervals restated in an hour", found.intervals, (34.0, 116.0), "a-interval"),
-        ("deliveries restated in an hour", found.deliveries, (154.0, 216.0), "a-delivered"),
+        ("intervals restated in an hour (logarithmic)", found.intervals, (34.0, 116.0), "a-interval"),
+        ("deliveries restated in an hour (logarithmic)", found.deliveries, (154.0, 216.0), "a-delivered"),
     ]
-    thick = max(x(_HOUR_S) - x(0), 1.4)
+    thick = max(x(_HOUR_S) - x(0), 2.0)
     for name, frame, (top, bottom), cls in lanes:
         rows = frame.filter(pl.col("known_at") >= traded.since)
-        ticks = nice_ticks(0, max([1.0, *rows["revised"]]), 3)
-        panel = Panel(canvas, x, Linear(0, ticks[-1], bottom, top))
-        panel.y_axis(ticks)
+        most = max([9, *rows["revised"]])
+        marks = [0, *(10**power for power in range(len(str(most)) + 1) if 10**power <= 10 * most)]
+        panel = Panel(canvas, x, Linear(0, math.log10(1 + most), bottom, top))
+        panel.y_axis([math.log10(1 + mark) for mark in marks], form=lambda level: plain(round(10**level - 1)))
         panel.days(traded.since, last, traded.timezone, label=False)
         canvas.text(50, top - 10, name, "unit")
         for at, count in rows.select("known_at", "revised").iter_rows():
-            y = panel.y(count)
+            y = panel.y(math.log10(1 + count))
             tip = f"{at.astimezone(zone):%a %d %b %H:%M}: {count}"
             canvas.rect(x(at.timestamp()), y, thick, bottom - y, cls, tip=tip)
     _money_lane(canvas, found.money, x, traded, thick, currency)
