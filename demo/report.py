@@ -126,7 +126,8 @@ def trail(found: Mapping[str, Any] | None, traded: Traded, currency: str) -> lis
         text = f"it delivered {row['delivered_wh']} Wh of {row['requested_wh']} Wh asked, against a baseline of "
         told.append((row["known_at"], f"{text}{row['baseline_wh']} Wh (revision {row['revision']})"))
     account, first, more = found["account_id"], found["first_micros"] / 1e6, found["amount_micros"] / 1e6
-    told.append((found["first_known_at"], f"{account} is credited {first:.6f} {currency}"))
+    word = "credited" if first >= 0 else "charged"
+    told.append((found["first_known_at"], f"{account} is {word} {abs(first):.6f} {currency}"))
     text = f"a correction line of {more:+.6f} {currency} refers to it; the next statement has it"
     told.append((found["known_at"], text))
     return sorted(told, key=lambda row: row[0])

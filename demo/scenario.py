@@ -26,8 +26,6 @@ _SETTLED_SOON = timedelta(hours=6)
 """After this only corrections are left."""
 _LEAD = 2
 """Days from a training to the day that is forecast with it: the gate is the day before, and the model must be there."""
-_DAY_LATE_SHARE = 0.004
-"""Single readings that come a day later: now and then one of them changes what has been settled."""
 _DARK_S = 86_400
 """A day: what such a home delivered is stated as missing first, and corrected when its readings come."""
 _SUPPLY = 0.6
@@ -99,13 +97,7 @@ def simulators(plan: Plan, data: Path) -> tuple[AnyEdge, ...]:
         data: Folder with the measured year.
     """
     year, start, seed = str(data), plan.start, plan.seed
-    faults = homes.Faults(
-        trouble_from=plan.troubled,
-        dark_from=plan.darkened,
-        dark_homes=2,
-        dark_s=_DARK_S,
-        day_late_share=_DAY_LATE_SHARE,
-    )
+    faults = homes.Faults(trouble_from=plan.troubled, dark_from=plan.darkened, dark_homes=3, dark_s=_DARK_S)
     return (
         clock.spec(
             clock.Config(

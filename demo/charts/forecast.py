@@ -76,7 +76,7 @@ def _hover(frame: pl.DataFrame, x: Linear, timezone: str) -> dict[str, object]:
                 continue
             low, middle, high, true = (value * sign / 1000 for value in row)
             low, high = min(low, high), max(low, high)
-            texts.append(f"{true:.2f} kW, forecast {middle:.2f} ({low:.2f} to {high:.2f})")
+            texts.append(f"{_kw(true)} kW, forecast {_kw(middle)} ({_kw(low)} to {_kw(high)})")
         series.append({"name": name, "values": texts})
     return {
         "x": [round(value, 1) for value in x.many(seconds(times) + 450).tolist()],
@@ -85,6 +85,10 @@ def _hover(frame: pl.DataFrame, x: Linear, timezone: str) -> dict[str, object]:
         "bottom": 398,
         "series": series,
     }
+
+
+def _kw(value: float) -> str:
+    return plain(round(value, 2))
 
 
 def by_home(frame: pl.DataFrame, width: int) -> str:

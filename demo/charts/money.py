@@ -142,7 +142,7 @@ def corrections(found: Corrections, traded: Traded, currency: str, width: int) -
     for name, frame, (top, bottom), cls in lanes:
         rows = frame.filter(pl.col("known_at") >= traded.since)
         most = max([9, *rows["revised"]])
-        marks = [0, *(10**power for power in range(len(str(most)) + 1) if 10**power <= 10 * most)]
+        marks = [0, *(10**power for power in range(len(str(most))) if most < 100 or power)]
         panel = Panel(canvas, x, Linear(0, math.log10(1 + most), bottom, top))
         panel.y_axis([math.log10(1 + mark) for mark in marks], form=lambda level: plain(round(10**level - 1)))
         panel.days(traded.since, last, traded.timezone, label=False)

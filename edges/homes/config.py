@@ -38,8 +38,9 @@ class Faults(BaseModel):
     trouble_refusals: int = Field(default=3, ge=0)
     trouble_silences: int = Field(default=2, ge=0)
     dark_from: datetime | None = None
-    """The first homes that take an instruction which begins then or later lose their connection when it begins: they
-    carry it out, hear and answer nothing more, and send their readings in order when they are back."""
+    """Of those that take an instruction which begins then or later, one for each begin loses its connection then, until
+    there were `dark_homes`: it carries the instruction out, hears and answers nothing more, and sends its readings in
+    order when it is back."""
     dark_homes: int = Field(default=1, ge=0)
     dark_s: int = Field(default=72_000, ge=900)
 

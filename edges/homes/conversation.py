@@ -205,10 +205,11 @@ def _decide(talk: Talk, instruction_id: str, order: Order) -> None:
 
 
 def _darken(session: Homes, order: Order, shares: Faults) -> None:
-    """From some time on the first homes that are to act lose their connection when they begin."""
+    """From some time on, one of the homes that are to act at a time loses its connection then."""
     if shares.dark_from is None or order.start_s < seconds(shares.dark_from):
         return
-    if len(session.dark) < shares.dark_homes and order.home not in session.dark:
+    alone = all(order.start_s != since_s for since_s, _ in session.dark.values())
+    if alone and len(session.dark) < shares.dark_homes and order.home not in session.dark:
         session.dark[order.home] = (order.start_s, order.start_s + shares.dark_s)
 
 

@@ -384,16 +384,18 @@ def test_the_first_homes_of_the_bad_activation_refuse_and_fall_silent_in_turn(dr
 
 
 def test_a_home_without_connection_goes_on_and_is_seen_when_it_is_back(drive: Drive, year: str) -> None:
-    faults = NONE.model_copy(update={"dark_from": utc("2023-05-08 09:00"), "dark_s": 3600})
+    faults = NONE.model_copy(update={"dark_from": utc("2023-05-08 09:00"), "dark_homes": 2, "dark_s": 3600})
     driver = drive(spec(config(year, faults)), at=START)
-    for home, start in ((3, "08:30"), (1, "09:00"), (2, "09:00")):
+    for home, start in ((3, "08:30"), (1, "09:00"), (2, "09:00"), (4, "09:15"), (5, "09:30")):
         instruct(driver, f"i{home}", (f"2023-05-08 {start}", -1000.0), home=f"home-{home:02d}")
     driver.host.run(utc("2023-05-08 09:30"))
     instruct(driver, "next", ("2023-05-08 09:45", -1000.0))
     driver.host.run(utc("2023-05-08 09:59"))
     said = driver.read(InstructionReported)
     assert said.filter(site_id="home-01")["status"].to_list() == ["ACCEPTED"]  # before it began
-    assert said.filter(site_id="home-02")["status"].to_list() == ["ACCEPTED", "STARTED", "SUCCEEDED"]
+    assert said.filter(site_id="home-04")["status"].to_list() == ["ACCEPTED"]
+    for site in ("home-02", "home-03", "home-05"):  # one at a time, and no more than two
+        assert said.filter(site_id=site)["status"].to_list() == ["ACCEPTED", "STARTED", "SUCCEEDED"]
     assert power(driver, "home-01/meter", "2023-05-08 08:45", "2023-05-08 09:59")[3:] == []
     assert len(power(driver, "home-03/meter", "2023-05-08 09:00", "2023-05-08 09:45")) == 9
     driver.host.run(utc("2023-05-08 10:00"))
