@@ -17,7 +17,7 @@ import click
     show_default=True,
     help="Folder for log, history, report and summary; a former demo in it is replaced.",
 )
-@click.option("--replay/--no-replay", default=True, help="Run all commits again at the end and compare the bytes.")
+@click.option("--replay/--no-replay", default=True, help="Run all commits again beside it and compare the bytes.")
 def demo(*, homes: int, days: int, learn: int, seed: int, out: Path, replay: bool) -> None:
     """Trade real homes' flexibility in a simulated market, dispatch, settle, and run it all again.
 

@@ -3,9 +3,9 @@
 import json
 import resource
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import perf_counter
@@ -13,18 +13,18 @@ from zoneinfo import ZoneInfo
 
 from demo import facts, report
 from demo.facts import Traded
+from demo.following import FollowingReplay
 from demo.scenario import Plan, topology
 from demo.screen import Phases, Step
 from demo.summary import Summary, finished, summarise
 from streams.errors import StreamsError
 from streams.hosts.local import LocalHost
-from streams.hosts.replay import Outcome, ReplayHost
+from streams.hosts.log import count
 
 MARK = "demo.json"
 """What tells a demo's folder from others: the plan that it was made by."""
 _SETTLE = timedelta(days=2, hours=6)
 """After the last traded day: the latest readings come 28 hours late, what they change is stated a day after that."""
-_REPLAYED_HERE = ("intervals", "model_training", "load_forecast")
 _MOST_SETTLING = timedelta(days=7)
 
 
@@ -61,7 +61,7 @@ def play(plan: Plan, out: Path, data: Path, phases: Phases, *, replay: bool, whe
         out: The folder, prepared.
         data: Folder with the measured year.
         phases: Where progress is shown.
-        replay: Whether all commits are run again at the end.
+        replay: Whether another process runs all commits again, beside this one.
         where: The folder as a person types it, for the report.
 
     Returns:
@@ -70,30 +70,33 @@ def play(plan: Plan, out: Path, data: Path, phases: Phases, *, replay: bool, whe
     begin = perf_counter()
     (out / MARK).write_text(json.dumps({"flexlog": "demo", **plan.model_dump()}, indent=2) + "\n", encoding="utf-8")
     traded = plan.traded
-    with LocalHost(topology(plan, data), start=plan.start, folder=out) as host:
-        with phases.phase("learn", "starting") as step:
-            host.run(traded.since, _dated(step, plan.start, traded.since, traded))
-        with phases.phase("trade") as step:
-            host.run(traded.until, _dated(step, traded.since, traded.until, traded))
-        _settle(host, traded, phases)
+    with ExitStack() as stack:
+        with LocalHost(topology(plan, data), start=plan.start, folder=out) as host:
+            following = stack.enter_context(FollowingReplay(out)) if replay else None
+            with phases.phase("learn", "starting") as step:
+                host.run(traded.since, _dated(step, plan.start, traded.since, traded))
+            with phases.phase("trade") as step:
+                host.run(traded.until, _dated(step, traded.since, traded.until, traded))
+            _settle(host, traded, phases)
+            with phases.phase("report", "summary, pictures") as step:
+                query = host.history().query
+                summary = summarise(query, traded, rejected=rejected(host))
+                step(0.3, "")
+                pictures = report.draw(query, traded, summary)
+                step(0.9, "")
+            commits = host.commits()
         outcome = None
-        if replay:
+        if following is not None:
             with phases.phase("replay") as step:
-                outcome = _replay(host, out, step)
-        with phases.phase("report", "summary, pictures") as step:
-            query = host.history().query
-            summary = summarise(query, traded, rejected=rejected(host))
-            step(0.3, "")
-            pictures = report.draw(query, traded, summary)
-            step(0.9, "")
-        summary = finished(
-            summary,
-            commits=host.commits(),
-            outcome=outcome,
-            phases=phases.seconds,
-            seconds=perf_counter() - begin,
-            memory_mb=_memory_mb(),
-        )
+                outcome = following.finish(commits, step)
+    summary = finished(
+        summary,
+        commits=commits,
+        outcome=outcome,
+        phases=phases.seconds,
+        seconds=perf_counter() - begin,
+        memory_mb=_memory_mb(),
+    )
     (out / "summary.json").write_text(summary.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (out / "report.html").write_text(report.page(pictures, summary, where), encoding="utf-8")
     (out / "pictures").mkdir(exist_ok=True)
@@ -134,49 +137,13 @@ def _fill(host: LocalHost, step: Step) -> None:
     host.fill_history(lambda topic: step(topics.index(topic) / len(topics), topic))
 
 
-def _replay(host: LocalHost, out: Path, step: Step) -> Outcome:
-    """Run all commits again, in two processes: what takes about half of the time here, the rest beside it."""
-    total = max(host.commits(), 1)
-    here = [spec.name for spec in host.topology.processors if spec.name in _REPLAYED_HERE]
-    apart = [spec.name for spec in host.topology.processors if spec.name not in _REPLAYED_HERE]
-    asked = [word for name in apart for word in ("--processor", name)]
-    command = [sys.executable, "-m", "streams.cli", "replay", "--data", str(out), "--fresh-history", *asked]
-    command += ["--all-differences", "--json"]
-    beside = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603 -- ours
-    runner = ReplayHost(host.topology, host.log, host.codec, host.history, host.sink)
-
-    def said(done: int) -> None:
-        if done % 50 == 0:
-            step(done / total, f"{done:,} of {total:,} commits")
-
-    try:
-        found = runner.run(only=here, on_progress=said)
-        printed, errors = beside.communicate()
-    finally:
-        beside.kill()
-    if not printed:
-        raise DemoError(f"the replay beside this one stopped: {errors.strip() or beside.returncode}")
-    other = json.loads(printed)
-    found.commits += other["commits"]
-    found.records += other["records"]
-    found.mismatches += other["mismatches"]
-    step(1.0, f"{found.commits:,} of {total:,} commits")
-    return found
-
-
 def rejected(host: LocalHost) -> int:
     """Count the records in all rejected topics, which are no part of the history."""
-    total = 0
-    for topic in host.topology.contracts.topics.values():
-        name = host.topology.contracts.rejected(topic).name
-        for partition in range(host.log.partitions(name)):
-            at = 0
-            while len(slab := host.log.read(name, partition, at)):
-                total, at = total + len(slab), slab.next_offset
-    return total
+    contracts = host.topology.contracts
+    return sum(count(host.log, contracts.rejected(topic).name) for topic in contracts.topics.values())
 
 
 def _memory_mb() -> float:
-    """The most memory that this process has had."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """The most memory that this process and the replay beside it have had, added."""
+    most = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return most / (1 << 20) if sys.platform == "darwin" else most / 1024

@@ -115,6 +115,8 @@ def simulators(plan: Plan, data: Path) -> tuple[AnyEdge, ...]:
                 start=start,
                 seed=seed,
                 faults=faults,
+                quiet_until=plan.first_gate,
+                quiet_s=_QUIET_STEP_S,
                 grid_node_ids=_nodes(plan.homes),
             )
         ),

@@ -268,7 +268,7 @@ def finished(
         outcome: Of the replay; None where there was none.
         phases: Seconds by phase.
         seconds: Of the whole run.
-        memory_mb: The most that it took.
+        memory_mb: The most that its processes took, added.
     """
     problems = [*summary.problems, *replay_problems(outcome)]
     if outcome is not None and outcome.commits != commits:

@@ -77,6 +77,10 @@ class Config(BaseModel):
     energy_share_ppm: int = 800_000
     penalty_share_ppm: int = 500_000
 
+    quiet_until: datetime | None = None
+    """Before this nobody asks anything of the homes: they send what they have measured every `quiet_s`."""
+    quiet_s: int = Field(default=3600, ge=900, multiple_of=900)
+
     import_limit_w: float = Field(default=24_000.0, gt=0)
     """A connection of 100 A at 240 V."""
     export_limit_w: float = Field(default=7_680.0, gt=0)

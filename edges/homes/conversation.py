@@ -107,7 +107,8 @@ class Kept(NamedTuple):
 class Homes(Session):
     """What the homes remember: stored energy, instructions, and readings that wait for their connection."""
 
-    next_at: datetime | None = None
+    next_at: datetime | None = None  # the end of the first quarter-hour that is not yet told
+    sent_at: datetime | None = None  # when it is told
     stored_wh: list[float] = Field(default_factory=list)
     orders: dict[str, Order] = Field(default_factory=dict)
     reports: list[Report] = Field(default_factory=list)
@@ -119,10 +120,10 @@ class Homes(Session):
 
     def wake_at(self) -> datetime | None:
         """The next quarter-hour, or an answer that is due before it."""
-        if self.next_at is None:
+        if self.sent_at is None:
             return EPOCH
         first = min((report.at_s for report in self.reports), default=None)
-        return self.next_at if first is None else min(self.next_at, instant(first))
+        return self.sent_at if first is None else min(self.sent_at, instant(first))
 
 
 Talk = Conversation[Homes, Config]
@@ -137,11 +138,14 @@ def on_wake(talk: Talk) -> Iterator[Made]:
         yield from registrations(config)
         begin_s = max(seconds(config.start), seconds(talk.now))
         session.next_at = instant(begin_s - begin_s % QUARTER_S + QUARTER_S)
+        session.sent_at = _sent_at(config, session.next_at)
         session.stored_wh = (made.batteries.capacity_wh * config.target_fill_level).tolist()
     now_s = seconds(talk.now)
-    while (end_s := seconds(session.next_at)) <= now_s:
-        yield from _quarter(Quarter(session, config, made, end_s))
-        session.next_at = instant(end_s + QUARTER_S)
+    if session.sent_at is not None and session.sent_at <= talk.now:
+        while (end_s := seconds(session.next_at)) <= now_s:
+            yield from _quarter(Quarter(session, config, made, end_s))
+            session.next_at = instant(end_s + QUARTER_S)
+        session.sent_at = _sent_at(config, session.next_at)
     due = sorted(
         (one for one in session.reports if one.at_s <= now_s), key=lambda one: (one.at_s, one.home, one.status)
     )
@@ -151,6 +155,12 @@ def on_wake(talk: Talk) -> Iterator[Made]:
         due = [one for one in due if not _dark(session, one.home, one.at_s)]
         if said := [one for one in due if one.status != "STARTED" or _holds(session, one)]:
             yield Emit(InstructionReported, _reported(made, said))
+
+
+def _sent_at(config: Config, end: datetime) -> datetime:
+    """Return when a quarter-hour's readings are sent: at its end, in quiet times with those that follow."""
+    together = instant(-(-seconds(end) // config.quiet_s) * config.quiet_s)
+    return together if config.quiet_until is not None and together <= config.quiet_until else end
 
 
 def on_event(talk: Talk, event: InstructionIssued) -> None:

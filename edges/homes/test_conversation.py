@@ -495,3 +495,20 @@ def test_what_is_remembered_stays_small(drive: Drive, year: str) -> None:
     assert isinstance(session, Homes)
     assert len(session.orders) <= 3
     assert len(session.model_dump_json()) < 4_000
+
+
+def test_in_quiet_times_the_same_is_sent_together(drive: Drive, year: str) -> None:
+    faults = Faults(late_share=0.05, duplicate_share=0.05, lost_share=0.02, outage_share=0.05)
+    sent, heard, wakes = [], [], []
+    for quiet_until in (None, START + timedelta(hours=9)):  # 16:00; every four hours: 08:00, 12:00, 16:00
+        homes = spec(config(year, faults, quiet_until=quiet_until, quiet_s=4 * 3600))
+        driver = drive(homes, at=START)
+        driver.advance(to=START + timedelta(hours=10))
+        sent.append(driver.read(ReadingTaken))
+        heard.append(driver.read(StateReported))
+        log = driver.host.log
+        wakes.append(len(set(log.read("telemetry.reading.v1", 0, 0).appended_at.tolist())))
+        driver.close()
+    assert sent[0].equals(sent[1])
+    assert heard[0].equals(heard[1])
+    assert wakes == [40, 7]  # 08, 12, 16 and then four an hour until 17:00

@@ -24,6 +24,7 @@ from topics import (
 )
 
 PURPOSE = "load_forecast"
+MEASURED = ("resource_id", "period_start", "energy_wh", "quality")
 SCOPES = ("load", "pv")
 QUARTERS_PER_HOUR = 4
 DAY = timedelta(days=1)
@@ -169,7 +170,8 @@ def predicted(
 def measured(ctx: Context[Config], resources: pl.DataFrame, start: datetime) -> pl.DataFrame:
     """The mean power of the resources' quarter-hours before a day, as far as they are known."""
     sites = resources["site_id"].unique(maintain_order=True).to_list()
-    told = ctx.history(IntervalMeasured, since=start - ctx.config.history_days * DAY, until=start, keys=sites)
+    since = start - ctx.config.history_days * DAY
+    told = ctx.history(IntervalMeasured, since=since, until=start, keys=sites, columns=MEASURED)
     told = told.filter((pl.col("quality") != "MISSING") & pl.col("energy_wh").is_not_null())
     powers = told.select("resource_id", "period_start", power_w=pl.col("energy_wh") * QUARTERS_PER_HOUR)
     return powers.join(resources.select("resource_id", "timezone"), on="resource_id", maintain_order="left")

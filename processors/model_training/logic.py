@@ -22,6 +22,7 @@ from topics import (
     WeatherPredicted,
 )
 
+MEASURED = ("resource_id", "period_start", "energy_wh", "quality")
 PURPOSE = "load_forecast"
 SCOPES: dict[str, forecast.Purpose] = {"load": "LOAD", "pv": "PV"}
 QUARTERS_PER_HOUR = 4
@@ -120,7 +121,7 @@ def measured(ctx: Context[Config], start: datetime, until: datetime) -> pl.DataF
     """What was measured of the resources that teach, with the mean power of each quarter-hour."""
     teaching = resources(ctx)
     keys = teaching["site_id"].unique(maintain_order=True).to_list()
-    told = ctx.history(IntervalMeasured, since=start, until=until, keys=keys)
+    told = ctx.history(IntervalMeasured, since=start, until=until, keys=keys, columns=MEASURED)
     told = told.filter((pl.col("quality") != "MISSING") & pl.col("energy_wh").is_not_null())
     return told.select("resource_id", "period_start", power_w=pl.col("energy_wh") * QUARTERS_PER_HOUR).join(
         teaching, on="resource_id", maintain_order="left"

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from time import perf_counter
 
 import click
 
@@ -15,8 +16,11 @@ import click
 @click.option(
     "--fresh-history", is_flag=True, help="Build the history that is read anew from the log, beside the run's."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-def replay(folder: Path, only: tuple[str, ...], *, all_differences: bool, fresh_history: bool, as_json: bool) -> None:
+@click.option("--follow", is_flag=True, help="Go on with what a host that still runs there adds, until it ends.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: a line every second, and last the outcome.")
+def replay(
+    folder: Path, only: tuple[str, ...], *, all_differences: bool, fresh_history: bool, follow: bool, as_json: bool
+) -> None:
     """Run the recorded cuts of a run again and compare what comes out, byte for byte.
 
     Prints the first difference by processor, partition, commit and field, and ends with 1 if there is one.
@@ -24,23 +28,36 @@ def replay(folder: Path, only: tuple[str, ...], *, all_differences: bool, fresh_
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from streams.hosts.cores import keep_to_one
     from streams.hosts.folder import Folder
 
+    keep_to_one()
     console = Console(stderr=True)
-    with Folder(folder, fresh_history=fresh_history) as past:
-        total = past.count_commits()
+    said = perf_counter()
+    with Folder(folder, fresh_history=fresh_history or follow) as past:
+        total = None if follow else past.count_commits()
         columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True, disable=as_json) as progress:
             bar = progress.add_task("", total=total)
+
+            def on_progress(done: int) -> None:
+                nonlocal said
+                progress.update(bar, completed=done)
+                if as_json and perf_counter() - said > 1:
+                    said = perf_counter()
+                    click.echo(json.dumps({"commits": done}))
+
             outcome = past.replay().run(
                 only=only or None,
                 stop_at_first=not all_differences,
-                on_progress=lambda done: progress.update(bar, completed=done),
+                on_progress=on_progress,
+                more=past.follow if follow else None,
             )
     if as_json:
         found = {
             "commits": outcome.commits,
             "records": outcome.records,
+            "skipped": outcome.skipped,
             "mismatches": list(map(str, outcome.mismatches)),
         }
         click.echo(json.dumps(found))

@@ -21,6 +21,7 @@ class Ask:
         until: the first that no longer does.
         keys: the Kafka keys that count; None for all.
         as_of: the last append time that counts; None for all.
+        columns: those that are read, besides the identity; None for all.
     """
 
     ends: Mapping[int, int]
@@ -28,11 +29,17 @@ class Ask:
     until: datetime
     keys: Sequence[str] | None = None
     as_of: datetime | None = None
+    columns: Sequence[str] | None = None
 
     @property
     def empty(self) -> bool:
         """Whether no row can match."""
         return not self.ends or self.since >= self.until or (self.keys is not None and not self.keys)
+
+    def read(self, topic: Topic) -> tuple[str, ...]:
+        """The columns that are read: those asked for, and what orders them."""
+        wanted = topic.columns if self.columns is None else {*self.columns, *topic.identity}
+        return (*(name for name in topic.columns if name in wanted), "_partition", "_offset")
 
     def sql(self, topic: Topic) -> str:
         """The query of the table: the topic's columns, partition and offset."""
@@ -43,8 +50,7 @@ class Ask:
             where.insert(0, f"{tables.quoted(topic.key)} IN ({', '.join(map(tables.text, self.keys))})")
         if self.as_of is not None:
             where.append(f"_appended_at <= {tables.moment(self.as_of)}")
-        columns = (*topic.columns, "_partition", "_offset")
-        return tables.select(tables.table_name(topic.name), columns, " AND ".join(where))
+        return tables.select(tables.table_name(topic.name), self.read(topic), " AND ".join(where))
 
     def matching(self, topic: Topic, rows: pl.DataFrame, held: Mapping[int, int]) -> pl.DataFrame:
         """The same of rows in memory, all of which are before the offsets ``held``."""
@@ -58,7 +64,6 @@ class Ask:
             wanted &= within
         if self.as_of is not None:
             wanted &= rows.get_column("_appended_at").to_physical().to_numpy() <= tables.micros(self.as_of)
-        found = rows[np.flatnonzero(wanted)]
-        if self.keys is not None and found.height:
-            found = found.filter(found.get_column(topic.key).is_in(list(self.keys)))
-        return found.select([*topic.columns, "_partition", "_offset"])
+        if self.keys is not None and wanted.any():
+            wanted &= rows.get_column(topic.key).is_in(list(self.keys)).to_numpy()
+        return rows[list(self.read(topic))][np.flatnonzero(wanted)]

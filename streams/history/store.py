@@ -297,6 +297,7 @@ class History:
         keys: Sequence[str] | None = None,
         latest: bool = True,
         as_of: datetime | None = None,
+        columns: Sequence[str] | None = None,
     ) -> pl.DataFrame:
         """Rows of a topic as of a cut.
 
@@ -308,14 +309,18 @@ class History:
             keys: only rows of these Kafka keys.
             latest: only the newest (partition, offset) row of each identity.
             as_of: only what was appended at this time or earlier.
+            columns: those that come back, in this order; None for all of the topic's.
 
         Returns:
-            The topic's columns, ordered by identity (and, unless ``latest``, then by partition and offset). A row
+            The columns, ordered by identity (and, unless ``latest``, then by partition and offset). A row
             that ClickHouse holds twice comes once.
         """
-        shelf, ask = self._shelf(topic), Ask(ends, since, until, keys, as_of)
+        shelf, ask = self._shelf(topic), Ask(ends, since, until, keys, as_of, columns)
+        wanted = list(topic.columns if columns is None else columns)
+        if unknown := [name for name in wanted if name not in topic.columns]:
+            raise HistoryError(f"topic {topic.name} has no column {unknown[0]!r}; it has {', '.join(topic.columns)}")
         if ask.empty:
-            return topic.empty()
+            return topic.empty().select(wanted)
         with self._lock:  # before the table is asked, or rows that are inserted meanwhile would be missed
             waiting = [rows.frame() for rows in (shelf.recent, shelf.pending) if rows.count]
             table = shelf.made and shelf.needs_table(ends, tables.micros(since), tables.micros(until))
@@ -323,11 +328,11 @@ class History:
         parts += [ask.matching(topic, rows, shelf.held) for rows in waiting]
         parts = [part for part in parts if part.height]
         if not parts:
-            return topic.empty()
+            return topic.empty().select(wanted)
         found = parts[0] if len(parts) == 1 else pl.concat(parts)
         parts.clear()  # a read may be of millions of rows: let go of what is not needed
         found = found.sort([*topic.identity, "_partition", "_offset"])
-        return _last_of(found, topic.identity if latest else ("_partition", "_offset")).select(list(topic.columns))
+        return _last_of(found, topic.identity if latest else ("_partition", "_offset")).select(wanted)
 
     def _read_table(self, shelf: Shelf, ask: Ask) -> pl.DataFrame:
         sql = ask.sql(shelf.topic)

@@ -194,7 +194,7 @@ class _Writing:
 
     def __init__(self, task: EdgeTask) -> None:
         self._task = task
-        self._events: list[tuple[Topic, Any]] = []
+        self._events: dict[str, list[pl.DataFrame]] = {}
         self._sends: list[tuple[str, Send]] = []
 
     def __enter__(self) -> Self:
@@ -218,7 +218,7 @@ class _Writing:
                 raise EmitError(f"edge {edge.name}: {error}") from error
             if cause is not None and "cause_topic" in topic.columns:
                 frame = frame.with_columns(**_cause(cause, topic))
-            self._events.append((topic, frame))
+            self._events.setdefault(topic.name, []).append(frame)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         task = self._task
@@ -235,8 +235,11 @@ class _Writing:
     def _commit(self, log: Log, codec: Codec) -> None:
         transaction = log.transaction(f"edge.{self._task.edge.name}")
         try:
-            for topic, frame in self._events:
-                encoded = codec.encode(topic, frame)
+            for topic in self._task.writes.values():
+                frames = self._events.get(topic.name)
+                if not frames:
+                    continue
+                encoded = codec.encode(topic, frames[0] if len(frames) == 1 else pl.concat(frames))
                 count = log.partitions(topic.name)
                 if count == 1:
                     transaction.append(topic.name, 0, encoded.keys, encoded.values)

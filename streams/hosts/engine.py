@@ -142,6 +142,7 @@ class EngineContext:
         until: datetime,
         keys: Sequence[str] | None = None,
         latest: bool = True,
+        columns: Sequence[str] | None = None,
     ) -> pl.DataFrame:
         """Rows whose topic ``time`` is in [since, until), as of the tick."""
         topic = record.__topic__
@@ -151,7 +152,9 @@ class EngineContext:
         if ends is None:
             raise WiringError(f"processor {self._engine.spec.name}: history is there in on_tick, not in on_batch")
         self.used[topic.name] = dict(ends)
-        return self._engine.read_history(topic, ends, since=since, until=until, keys=keys, latest=latest)
+        return self._engine.read_history(
+            topic, ends, since=since, until=until, keys=keys, latest=latest, columns=columns
+        )
 
 
 @dataclass(frozen=True)
@@ -258,7 +261,7 @@ class Engine:
         if consumed:
             for topic in self.reads:
                 frames[topic.record] = self._decode(topic, [s for s in slabs if s.topic == topic.name], rejected)
-        before = self._remember()
+        before = self.remember()
         self.moved_from = dict(before[-1])
         try:
             if self.partition == 0:
@@ -289,9 +292,6 @@ class Engine:
 
     def remember(self) -> "tuple[Any, ...]":
         """What `discard` goes back to."""
-        return self._remember()
-
-    def _remember(self) -> tuple[Any, ...]:
         return self.tick, self.since, self.watermarks, self.watermarks_before, dict(self.bounds)
 
     def _recall(self, before: tuple[Any, ...]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 from streams.contracts.codec import Codec
 from streams.contracts.topic import Topic
 from streams.errors import StreamsError
+from streams.hosts.log import count
 from streams.hosts.memory import MemoryLog
 from streams.hosts.registry import LogRegistry
 from streams.hosts.replay import ReplayHost
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Folder:
-    """The folder of an embedded host that is not running.
+    """The folder of an embedded host, to look at; the host may still be writing to it.
 
     Args:
         path: the folder.
@@ -68,12 +69,13 @@ class Folder:
         """What runs the past again."""
         return ReplayHost(self.topology, self.log, self.codec, self.history, self.sink)
 
+    def follow(self) -> bool:
+        """Wait until the host that writes to the folder has gone on; False once there is none."""
+        return self.log.follow()
+
     def count_commits(self) -> int:
         """How many commits the log holds."""
-        total, at = 0, 0
-        while len(slab := self.log.read(COMMIT, 0, at)):
-            total, at = total + len(slab), slab.next_offset
-        return total
+        return count(self.log, COMMIT)
 
     def close(self) -> None:
         """Close history and log."""

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import struct
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from streams.errors import StreamsError
 
 _HEAD = struct.Struct("<4sIQ")  # magic, crc32, length
 _MAGIC = b"FLJ1"
+_LOCK_TRIES = 5
+_LOCK_PAUSE_S = 0.02
 
 
 class Journal:
@@ -36,23 +39,40 @@ class Journal:
 
     def _lock(self) -> None:
         """Keep other writers out; the system lets go of it when the process ends, however it does."""
+        for left in reversed(range(_LOCK_TRIES)):
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if left:  # it may be somebody who looks whether it is written
+                    time.sleep(_LOCK_PAUSE_S)
+                    continue
+                self.close()
+                raise StreamsError(
+                    f"{self.path.parent} is being written by a host that is still open; close that one first, or give "
+                    "this one another folder"
+                ) from None
+            return
+
+    def written(self) -> bool:
+        """Whether another process has it open to write; only for one that looks."""
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            self.close()
-            raise StreamsError(
-                f"{self.path.parent} is being written by a host that is still open; close that one first, or give "
-                "this one another folder"
-            ) from None
+            return True
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+        return False
 
     def records(self) -> Iterator[tuple[bytes, int]]:
-        """(payload, where it starts) of each record. A torn last one, which a killed process leaves, is cut off.
+        """(payload, where it starts) of each record that was not given before.
+
+        A torn last one, which a killed process leaves, is cut off.
 
         Raises:
             StreamsError: the file is damaged in the middle; nothing is cut off then.
         """
         size = os.fstat(self._file.fileno()).st_size
         with self.path.open("rb") as reader:
+            reader.seek(self._end)
             while size - self._end >= _HEAD.size:
                 magic, crc, length = _HEAD.unpack(reader.read(_HEAD.size))
                 at = self._end + _HEAD.size

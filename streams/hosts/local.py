@@ -17,7 +17,7 @@ from streams.errors import StreamsError
 from streams.hosts.board import Board, micros, moment, span
 from streams.hosts.conversations import EdgeTask
 from streams.hosts.engine import Shared
-from streams.hosts.log import Fence
+from streams.hosts.log import Fence, count
 from streams.hosts.memory import MemoryLog
 from streams.hosts.registry import LogRegistry
 from streams.hosts.task import Limits, Task, changelog
@@ -245,12 +245,4 @@ class LocalHost:
 
     def commits(self) -> int:
         """How many commits the log holds."""
-        return self._count(COMMIT)
-
-    def _count(self, topic: str) -> int:
-        total, at = 0, 0
-        while True:
-            slab = self.log.read(topic, 0, at)
-            if not len(slab):
-                return total
-            total, at = total + len(slab), slab.next_offset
+        return count(self.log, COMMIT)

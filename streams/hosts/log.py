@@ -131,6 +131,16 @@ class Log(Protocol):
         ...
 
 
+def count(log: Log, topic: str) -> int:
+    """How many committed records a topic holds."""
+    total = 0
+    for partition in range(log.partitions(topic)):
+        at = log.start(topic, partition)
+        while len(slab := log.read(topic, partition, at)):
+            total, at = total + len(slab), slab.next_offset
+    return total
+
+
 class Membership(Protocol):
     """Which tasks are ours."""
 

@@ -11,6 +11,7 @@ a killed process, not a power cut.
 
 import json
 import struct
+import time
 import uuid
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,7 @@ CrashPoint = Literal["begin", "append", "flush", "before_commit", "after_commit"
 _NAMESPACE = uuid.UUID("5f3c1f0e-6a43-5c5e-9d8e-0f0c7a2b9a11")
 _CHUNK = struct.Struct("<HHIqqIq")  # topic and origin length, partition, its end, base offset, count, append time
 _COMMIT, _ABORT, _TRUNCATE = 0, 1, 2
+_FOLLOW_S = 0.05
 
 
 @dataclass(slots=True)
@@ -361,16 +363,37 @@ class MemoryLog:
             folder.mkdir(parents=True, exist_ok=True)
         self._journal = Journal(folder / "journal.bin", look_only=self._look_only)
         try:
-            meta = folder / "topics.json"
-            if meta.exists():
-                held = json.loads(meta.read_text())
-                self._topics = {name: [_Partition() for _ in range(count)] for name, count in held["topics"].items()}
-                self.meta = held["meta"]
-            for payload, at in self._journal.records():
-                self._replay(payload, at)
+            self._take_in(folder)
         except BaseException:
             self.close()
             raise
+
+    def _take_in(self, folder: Path) -> bool:
+        """Read what is new in the folder; whether there was anything."""
+        assert self._journal is not None
+        meta = folder / "topics.json"
+        if meta.exists():
+            held = json.loads(meta.read_text())
+            for name, count in held["topics"].items():
+                self._topics.setdefault(name, [_Partition() for _ in range(count)])
+            self.meta.update(held["meta"])
+        found = False
+        for payload, at in self._journal.records():
+            self._replay(payload, at)
+            found = True
+        return found
+
+    def follow(self) -> bool:
+        """Of a folder that is looked at: wait until its host has written more; False once that has ended."""
+        assert self._journal is not None
+        assert self._folder is not None
+        while True:
+            going = self._journal.written()  # asked first: what was written before the end is then still read
+            if self._take_in(self._folder):
+                return True
+            if not going:
+                return False
+            time.sleep(_FOLLOW_S)
 
     def _save_meta(self) -> None:
         if self._folder is None or self._look_only:

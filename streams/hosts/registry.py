@@ -29,7 +29,7 @@ class LogRegistry:
         Raises:
             UnknownSchema: there is none.
         """
-        try:
-            return self._schemas[schema_id]
-        except KeyError:
-            raise UnknownSchema(f"no schema has the id {schema_id}") from None
+        known = self._log.meta.get(f"schema/{schema_id}")  # another process may have written it since
+        if known is None:
+            raise UnknownSchema(f"no schema has the id {schema_id}")
+        return known

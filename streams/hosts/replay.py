@@ -1,16 +1,19 @@
 """Recorded cuts run again: the same bytes, or the first difference is shown."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from streams.audit import commits
 from streams.contracts.codec import Codec
 from streams.contracts.topic import Topic
 from streams.errors import ReplayError
 from streams.hosts.board import micros
 from streams.hosts.engine import Bounds, Cut, Engine, Output, Result, Shared
 from streams.hosts.log import Log, TopicPartition
-from streams.topology import COMMIT, AnyProcessor, Topology
+from streams.topology import COMMIT, RUNTIME, AnyProcessor, Topology
 
 if TYPE_CHECKING:
     from streams.history import History
@@ -75,6 +78,7 @@ class ReplayHost:
         self._engines: dict[str, Engine] = {}
         self._positions: dict[str, dict[TopicPartition, int]] = {}
         self._numbers: dict[str, int] = {}
+        self._configurations: dict[tuple[str, str], AnyProcessor] = {}
 
     def run(
         self,
@@ -82,8 +86,15 @@ class ReplayHost:
         only: Sequence[str] | None = None,
         stop_at_first: bool = False,
         on_progress: Callable[[int], None] | None = None,
+        more: Callable[[], bool] | None = None,
     ) -> Outcome:
         """Run all commits (of the named processors) in the order in which they were made.
+
+        Args:
+            only: the names; all where none is given.
+            stop_at_first: end with the first difference.
+            on_progress: told the number of commits after each.
+            more: asked when all commits that are there have been run: it waits, and says whether there may be others.
 
         Raises:
             ReplayError: the commits have a hole, their cuts do not tile the input, or a name is unknown.
@@ -93,7 +104,7 @@ class ReplayHost:
             raise ReplayError(f"there is no processor {unknown[0]!r}; there are {known}")
         outcome = Outcome()
         broken: set[str] = set()
-        for event in self._commits():
+        for event in self._commits(more):
             name, task = event["processor"], event["task"]
             spec = self._specs.get(name)
             if only is not None and name not in only:
@@ -103,7 +114,7 @@ class ReplayHost:
                 continue
             outcome.commits += 1
             if task not in broken:
-                mismatch = self._again(spec, event, outcome)
+                mismatch = self._again(self._configured(spec, event), event, outcome)
                 if mismatch is not None:
                     outcome.mismatches.append(mismatch)
                     broken.add(task)  # what follows on a wrong state says nothing
@@ -113,14 +124,35 @@ class ReplayHost:
                 on_progress(outcome.commits)
         return outcome
 
-    def _commits(self) -> Iterator[dict[str, Any]]:
+    def _commits(self, more: Callable[[], bool] | None) -> Iterator[dict[str, Any]]:
         topic, at = self._topology.topic(COMMIT), 0
         while True:
             slab = self._log.read(COMMIT, 0, at, limit=5_000)
-            if not len(slab):
+            if len(slab):
+                at = slab.next_offset
+                yield from self._codec.decode_events(topic, slab.events)
+            elif more is None or not more():
                 return
+
+    def _configured(self, spec: AnyProcessor, event: Mapping[str, Any]) -> AnyProcessor:
+        """The processor with the configuration that a commit was made with, which may not be the installed one."""
+        place = (spec.name, event["config_fingerprint"])
+        if place not in self._configurations:
+            self._configurations[place] = self._recorded(spec, place[1])
+        return self._configurations[place]
+
+    def _recorded(self, spec: AnyProcessor, mark: str) -> AnyProcessor:
+        if commits.fingerprint(commits.config(spec)) == mark:
+            return spec
+        topic, at = self._topology.topic(RUNTIME), 0
+        while len(slab := self._log.read(RUNTIME, 0, at)):
             at = slab.next_offset
-            yield from self._codec.decode_events(topic, slab.events)
+            for event in self._codec.decode_events(topic, slab.events):
+                if event["fingerprint"] == mark:
+                    return _with_config(spec, json.loads(event["values_json"]), mark)
+        raise ReplayError(
+            f"processor {spec.name}: {RUNTIME} does not say what the configuration {mark[:12]}… of a commit was"
+        )
 
     def _again(self, spec: AnyProcessor, event: Mapping[str, Any], outcome: Outcome) -> Mismatch | None:
         task: str = event["task"]
@@ -128,6 +160,7 @@ class ReplayHost:
         if task not in self._engines:
             self._engines[task] = Engine(spec, partition, self._shared)
         engine = self._engines[task]
+        engine.spec = spec  # the configuration may have changed from one commit to the next
         self._check_tiling(task, event)
         cut = self._cut(engine, event)
         try:
@@ -227,3 +260,21 @@ class ReplayHost:
                     keys += [key or b"" for key in slab.keys[row : row + count]]
                     values += [value or b"" for value in slab.values[row : row + count]]
                 row += count
+
+
+def _with_config(spec: AnyProcessor, values: Mapping[str, Any], mark: str) -> AnyProcessor:
+    """A processor as it was configured once."""
+    try:
+        config = None if spec.config is None else type(spec.config).model_validate(values["values"])
+    except ValueError as error:
+        raise ReplayError(
+            f"processor {spec.name}: the configuration of a commit does not fit the installed version: "
+            f"{error!s}; install the version that ran".replace("\n", " ")
+        ) from None
+    found = replace(spec, config=config, every=timedelta(seconds=values["every_s"]))
+    if commits.fingerprint(commits.config(found)) != mark:
+        raise ReplayError(
+            f"processor {spec.name}: the installed version has other settings than the one that committed with "
+            f"configuration {mark[:12]}…; install that one"
+        )
+    return found

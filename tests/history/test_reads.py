@@ -237,3 +237,23 @@ def test_the_codec_is_the_only_thing_a_reader_of_another_process_needs(tmp_path:
     with History.embedded(tmp_path, CONTRACTS) as history:  # reads before any sink has advanced
         assert read_all(history, INTERVAL, ends).height == 5
         assert history.query(f"SELECT count() AS n FROM {TABLE}").item() == 5
+
+
+@pytest.mark.parametrize("hold_rows", [0, 1000])
+def test_asked_for_some_columns_only_these_come_and_of_the_same_rows(hold_rows: int) -> None:
+    """Though the identity, which says what is newest, is not among them."""
+    world = World()
+    world.create(INTERVAL)
+    world.append(INTERVAL, [interval(site, step, revision=step % 2, energy=site) for site in (2, 1) for step in (0, 1)])
+    world.append(INTERVAL, [interval(1, 0, revision=5, energy=7.0)])
+    with History.embedded(None, CONTRACTS, hold_rows=hold_rows) as history:
+        ends = world.ends(INTERVAL)
+        Sink(world.log, history, world.codec).advance(INTERVAL, ends)
+        asked = {"since": T0, "until": T0 + timedelta(days=1)}
+        some = history.read(INTERVAL, ends, **asked, columns=("energy_wh", "site_id"))
+        assert some.columns == ["energy_wh", "site_id"]
+        assert some.rows() == history.read(INTERVAL, ends, **asked).select("energy_wh", "site_id").rows()
+        assert some["energy_wh"].sum() == 7.0 + 1.0 + 2.0 + 2.0
+        assert history.read(INTERVAL, {}, **asked, columns=("quality",)).columns == ["quality"]
+        with pytest.raises(HistoryError, match=f"topic {INTERVAL.name} has no column 'power_w'; it has "):
+            history.read(INTERVAL, ends, **asked, columns=("power_w",))

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 from click.testing import CliRunner
+from pydantic import BaseModel, ConfigDict
 
 from streams import Emit
 from streams.cli import main
@@ -140,3 +143,55 @@ def test_flexlog_replay_says_the_first_difference_and_ends_with_1(run: Path, mon
     both = flexlog("--all-differences", "--json")
     assert both.exit_code == 1
     assert len(json.loads(both.stdout)["mismatches"]) == 2
+
+
+class Factor(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    factor: int = 1
+
+
+def times(factor: int) -> Any:
+    def on_tick(ctx: Any) -> Iterator[Emit[Any]]:
+        for emit in sum_hours(ctx):
+            assert isinstance(emit.rows, pl.DataFrame)
+            yield Emit(HourSummed, emit.rows.with_columns(pl.col("energy_wh") * ctx.config.factor))
+
+    return dataclasses.replace(HOURS, on_tick=on_tick, config=Factor(factor=factor))
+
+
+def test_the_configuration_that_ran_is_taken_from_the_log(tmp_path: Path) -> None:
+    """Three times with one setting, then on with another: the installed one is neither."""
+    for factor, hours in ((3, 1), (4, 2)):
+        with host(tmp_path, topology(times(factor), DAYS)) as made:
+            made.run(START + timedelta(hours=hours))
+    outcome = replay(tmp_path, times(1), DAYS)
+    assert outcome.mismatches == []
+    assert outcome.commits > 20
+    assert outcome.skipped == {}
+
+
+def test_a_configuration_that_the_installed_version_does_not_have_is_an_error(tmp_path: Path) -> None:
+    class Other(BaseModel):
+        model_config = ConfigDict(frozen=True, extra="forbid")
+
+    with host(tmp_path, topology(times(3), DAYS)) as made:
+        made.run(START + timedelta(hours=1))
+    with pytest.raises(ReplayError, match="processor hours: the configuration of a commit does not fit"):
+        replay(tmp_path, dataclasses.replace(times(3), config=Other()), DAYS)
+
+
+def test_a_run_is_followed_while_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The follower begins before the first commit is there and ends when the host does."""
+    monkeypatch.setattr("streams.hosts.folder.discover", topology)
+    command = [sys.executable, "-m", "tests.hosts.world", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        try:
+            assert running.stdout is not None
+            running.stdout.readline()  # it has begun
+            found = CliRunner().invoke(main, ["replay", "--data", str(tmp_path), "--follow", "--json"])
+            assert running.stdout.read().endswith("done\n")
+        finally:
+            running.kill()
+    assert found.exit_code == 0, found.output
+    with Folder(tmp_path, topology()) as folder:
+        assert json.loads(found.stdout.splitlines()[-1])["commits"] == folder.count_commits() > 100
