@@ -29,6 +29,10 @@ class FencedError(StreamsError):
     """Another owner has taken this task; nothing of this one may be committed."""
 
 
+class AbortedError(StreamsError):
+    """A transaction was aborted: nothing of it counts, and it may be tried again."""
+
+
 class HistoryError(StreamsError):
     """The history cannot be opened or read."""
 

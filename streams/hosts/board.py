@@ -73,8 +73,7 @@ class Board:
 
     def refresh(self) -> None:
         """Read what is new."""
-        while self._log.end(CLOCK, 0) > self._read[CLOCK]:
-            slab = self._log.read(CLOCK, 0, self._read[CLOCK])
+        while (slab := self._log.read(CLOCK, 0, self._read[CLOCK])).next_offset > self._read[CLOCK]:
             self._read[CLOCK] = slab.next_offset
             events = self._codec.decode_events(self._clock, slab.events)
             for event, appended in zip(events, slab.appended_at.tolist(), strict=True):
@@ -82,8 +81,7 @@ class Board:
                 if not self.ticks or tick > self.ticks[-1]:  # a tick heard twice, or a clock that went back
                     self.ticks.append(tick)
                     self._appended[tick] = appended
-        while self._log.end(PROGRESS, 0) > self._read[PROGRESS]:
-            slab = self._log.read(PROGRESS, 0, self._read[PROGRESS])
+        while (slab := self._log.read(PROGRESS, 0, self._read[PROGRESS])).next_offset > self._read[PROGRESS]:
             self._read[PROGRESS] = slab.next_offset
             for event in self._codec.decode_events(self._progress, slab.events):
                 self._report(event)
@@ -152,7 +150,7 @@ class Board:
         return self._log.end(topic, partition, committed=False) if after is None else after
 
     def _stable(self, topic: Topic, ends: list[int]) -> tuple[int, ...] | None:
-        if any(self._log.end(topic.name, partition) < end for partition, end in enumerate(ends)):
+        if not all(self._log.reached(topic.name, partition, end) for partition, end in enumerate(ends)):
             return None
         return tuple(ends)
 

@@ -103,7 +103,7 @@ class EdgeTask:
         on_event = self.edge.on_event
         place = (topic.name, partition)
         at = self._positions.get(place, 0)
-        if on_event is None or self.log.end(*place) <= at:
+        if on_event is None:
             return False
         slab = self.log.read(*place, at)
         if slab.next_offset <= at:
@@ -170,9 +170,9 @@ class EdgeTask:
         self._touched: dict[str, None] = {}
         self._positions: dict[TopicPartition, int] = {}
         self._heard: dict[str, bool] = {}  # and whether the changelog has it
-        at, end = self.log.start(self._changelog, 0), self.log.end(self._changelog, 0)
+        at, end = self.log.start(self._changelog, 0), self.log.end(self._changelog, 0, committed=False)
         while at < end:
-            slab = self.log.read(self._changelog, 0, at)
+            slab = self.log.read(self._changelog, 0, at, stop=end)
             for place, value in zip(slab.keys, slab.values, strict=True):
                 name, text = (place or b"").decode(), value or b""
                 if name == _POSITIONS:

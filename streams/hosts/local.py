@@ -152,7 +152,8 @@ class LocalHost:
             self._fingerprints[spec.name] = {kind: commits.fingerprint(held) for kind, held in kinds.items()}
             for kind, held in kinds.items():
                 values[commits.fingerprint(held)] = (kind, commits.canonical(held))
-        fresh = {mark: held for mark, held in values.items() if self.log.meta.get(f"runtime/{mark}") is None}
+        declared = set(self.log.read(RUNTIME, 0, 0).keys)
+        fresh = {mark: held for mark, held in values.items() if mark.encode() not in declared}
         if not fresh:
             return
         events = [
@@ -162,8 +163,6 @@ class LocalHost:
         encoded = self.codec.encode_events(self.topology.topic(RUNTIME), events)
         transaction.append(RUNTIME, 0, [event["fingerprint"].encode() for event in events], encoded)
         transaction.commit({})
-        self.log.meta.update({f"runtime/{mark}": "declared" for mark in fresh})
-        self.log.remember("start", self.now.isoformat())
 
     # History.
 

@@ -45,10 +45,17 @@ class Slab:
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """Proof of ownership at one moment: a commit with an old one is refused."""
+    """Proof of ownership at one moment: a commit with an old one is refused.
+
+    Attributes:
+        group: of a processor's version.
+        generation: counts the owners that there were.
+        partition: of the task; None for the group's all.
+    """
 
     group: str
     generation: int
+    partition: int | None = None
 
 
 class Transaction(Protocol):
@@ -70,11 +77,12 @@ class Transaction(Protocol):
         """Wait until all is in the log; the offsets taken so far, half-open, by partition."""
         ...
 
-    def commit(self, positions: Mapping[TopicPartition, int], fence: Fence | None = None) -> None:
-        """Make all readable, with the positions of the group.
+    def commit(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Make all readable, with the positions of the fence's group.
 
         Raises:
             FencedError: another owner has taken over; the transaction is aborted.
+            AbortedError: the transaction is aborted, and may be tried again.
         """
         ...
 
@@ -103,7 +111,11 @@ class Log(Protocol):
         ...
 
     def read(self, topic: str, partition: int, start: int, *, stop: int | None = None, limit: int = 50_000) -> Slab:
-        """Committed records from ``start``, before ``stop`` and before the last stable offset, at most ``limit``."""
+        """Committed records from ``start``, before ``stop`` and before the last stable offset, at most ``limit``.
+
+        With a ``stop`` that is stable all before it are there, however long that takes. Without one it is what is
+        at hand.
+        """
         ...
 
     def start(self, topic: str, partition: int) -> int:
@@ -114,6 +126,10 @@ class Log(Protocol):
         """The offset after the last: of the stable part (last stable offset), or of all (high watermark)."""
         ...
 
+    def reached(self, topic: str, partition: int, offset: int) -> bool:
+        """Whether all before an offset is decided: committed, or aborted."""
+        ...
+
     def offset_after(self, topic: str, partition: int, appended_at: int) -> int | None:
         """The offset of the first record appended later than this; None where there is none yet."""
         ...
@@ -122,8 +138,16 @@ class Log(Protocol):
         """The positions that the group committed last."""
         ...
 
-    def transaction(self, producer: str) -> Transaction:
-        """Begin. Fences the producer's namesake, whose open transaction is aborted."""
+    def transaction(self, producer: str, fence: Fence | None = None) -> Transaction:
+        """Begin. Fences the producer's namesake, whose open transaction is aborted.
+
+        Args:
+            producer: its name.
+            fence: the proof of ownership that the commit must still meet.
+
+        Raises:
+            FencedError: another owner is known to have taken over.
+        """
         ...
 
     def truncate(self, topic: str, partition: int, before: int) -> None:
@@ -139,15 +163,3 @@ def count(log: Log, topic: str) -> int:
         while len(slab := log.read(topic, partition, at)):
             total, at = total + len(slab), slab.next_offset
     return total
-
-
-class Membership(Protocol):
-    """Which tasks are ours."""
-
-    def tasks(self) -> Sequence[tuple[str, int]]:
-        """(processor name, partition) of each task that is ours now."""
-        ...
-
-    def fence(self, processor: str) -> Fence:
-        """Proof of ownership for a commit that begins now."""
-        ...

@@ -66,9 +66,10 @@ class _Partition:
 class MemoryTransaction:
     """A transaction of `MemoryLog`."""
 
-    def __init__(self, log: "MemoryLog", producer: str) -> None:
+    def __init__(self, log: "MemoryLog", producer: str, fence: Fence | None) -> None:
         self._log = log
         self._producer = producer
+        self._fence = fence
         self._chunks: list[tuple[TopicPartition, _Chunk]] = []
         self._state: Literal["open", "done", "fenced"] = "open"
 
@@ -112,9 +113,10 @@ class MemoryTransaction:
             ranges[place] = (start, chunk.base + chunk.count)
         return ranges
 
-    def commit(self, positions: Mapping[TopicPartition, int], fence: Fence | None = None) -> None:
+    def commit(self, positions: Mapping[TopicPartition, int]) -> None:
         """Make all readable."""
         self._require_open()
+        fence = self._fence
         self._log.reach("before_commit")
         if fence is not None and not self._log.holds(fence):
             self.abort()
@@ -284,6 +286,10 @@ class MemoryLog:
         held = self.partition_of(topic, partition)
         return held.stable() if committed else held.end
 
+    def reached(self, topic: str, partition: int, offset: int) -> bool:
+        """Whether all before an offset is decided."""
+        return self.partition_of(topic, partition).stable() >= offset
+
     def offset_after(self, topic: str, partition: int, appended_at: int) -> int | None:
         """The offset of the first record appended later than this."""
         held = self.partition_of(topic, partition)
@@ -303,14 +309,14 @@ class MemoryLog:
         self._last = max(self.clock(), self._last + 1)
         return self._last
 
-    def transaction(self, producer: str) -> MemoryTransaction:
+    def transaction(self, producer: str, fence: Fence | None = None) -> MemoryTransaction:
         """Begin."""
         if self._look_only:
             raise StreamsError("this log was opened to be looked at; nothing can be written")
         if before := self._open.get(producer):
             before.supersede()
         self.reach("begin")
-        made = MemoryTransaction(self, producer)
+        made = MemoryTransaction(self, producer, fence)
         self._open[producer] = made
         return made
 

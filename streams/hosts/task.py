@@ -7,7 +7,7 @@ from typing import Any
 
 from streams.audit.commits import commit_event
 from streams.contracts.topic import Topic
-from streams.errors import FencedError, RejectLimitError, StreamsError
+from streams.errors import AbortedError, FencedError, RejectLimitError, StreamsError
 from streams.hosts.board import Board, moment, span
 from streams.hosts.engine import Bounds, Cut, Engine, Output, Result, Shared
 from streams.hosts.log import Fence, TopicPartition, Transaction
@@ -164,9 +164,9 @@ class Task:
         inputs = {}
         for place in self._inputs:
             at = self.positions.get(place, 0)
-            end = self._shared.log.end(*place)
-            if end > at and len(first := self._shared.log.read(*place, at, limit=1)):
-                inputs[place] = (at, min(end, int(first.offsets[0]) + limit))
+            slab = self._shared.log.read(*place, at, limit=limit)
+            if len(slab):
+                inputs[place] = (at, slab.next_offset)
         if inputs:
             self._commit(Cut(inputs))
         return bool(inputs)
@@ -194,7 +194,7 @@ class Task:
             raise FencedError(f"task {self.name} is not ours")
         number = self.commit_no + 1
         origin = f"{self.name}/{number}"
-        transaction = log.transaction(self.name)
+        transaction = log.transaction(self.name, fence)
         try:
             ends = self._append_outputs(transaction, result, origin)
             positions = self.positions | {place: high for place, (_, high) in cut.inputs.items()}
@@ -207,8 +207,11 @@ class Task:
             kept = self._append_changelog(transaction, number, positions, ends, origin)
             lead = {(self._changelog, self.partition): number}
             self.fence = None  # should the commit fail, nobody knows whether it counts: only a restored task goes on
-            transaction.commit(positions | lead, fence)
+            transaction.commit(positions | lead)
             self.fence = fence
+        except AbortedError:
+            self.fence = fence
+            raise
         except BaseException:
             transaction.abort()
             raise
@@ -301,10 +304,15 @@ class Task:
     fence: Fence | None = None
 
     def restore(self) -> None:
-        """State and positions as the last commit left them."""
+        """State and positions as the last commit left them.
+
+        Raises:
+            FencedError: the changelog and the group's position disagree: another owner commits.
+        """
         log = self._shared.log
-        at = log.start(self._changelog, self.partition)
-        end = log.end(self._changelog, self.partition)
+        lead = (self._changelog, self.partition)
+        committed = log.committed(f"{self.spec.name}.v{self.spec.version}").get(lead)  # kept for a time only
+        at, end = log.start(*lead), log.end(*lead, committed=False)
         meta: dict[str, Any] | None = None
         snapshot = False
         while at < end:
@@ -323,6 +331,11 @@ class Task:
                     self._snapshot_bytes += len(value) if snapshot else 0
                     self._tail_bytes += 0 if snapshot else len(value)
             at = slab.next_offset
+        if committed is not None and committed != (meta["commit_no"] if meta else 0):
+            raise FencedError(
+                f"task {self.name}: the changelog ends at commit {meta['commit_no'] if meta else 0}, the group at "
+                f"{committed}: somebody else owns it"
+            )
         if meta is None:
             return
         self.commit_no = meta["commit_no"]

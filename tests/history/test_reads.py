@@ -249,7 +249,7 @@ def test_asked_for_some_columns_only_these_come_and_of_the_same_rows(hold_rows: 
     with History.embedded(None, CONTRACTS, hold_rows=hold_rows) as history:
         ends = world.ends(INTERVAL)
         Sink(world.log, history, world.codec).advance(INTERVAL, ends)
-        asked = {"since": T0, "until": T0 + timedelta(days=1)}
+        asked: dict[str, Any] = {"since": T0, "until": T0 + timedelta(days=1)}
         some = history.read(INTERVAL, ends, **asked, columns=("energy_wh", "site_id"))
         assert some.columns == ["energy_wh", "site_id"]
         assert some.rows() == history.read(INTERVAL, ends, **asked).select("energy_wh", "site_id").rows()

@@ -72,10 +72,10 @@ def test_a_commit_with_an_old_fence_is_refused_and_leaves_nothing() -> None:
     log = make()
     old = log.join("group")
     log.join("group")
-    transaction = log.transaction("p")
+    transaction = log.transaction("p", old)
     transaction.append("a", 0, [b"k"], [b"stale"])
     with pytest.raises(FencedError, match="superseded"):
-        transaction.commit({("a", 0): 7}, old)
+        transaction.commit({("a", 0): 7})
     assert log.read("a", 0, 0).values == []
     assert log.committed("group") == {}
 
@@ -175,7 +175,7 @@ def test_a_folder_opened_again_is_the_same_log(steps: list[Any], tmp_path_factor
             transaction.append(action[-2], int(action[-1]), values, values, origin=producer)
         elif producer in open_ones:
             transaction = open_ones.pop(producer)
-            transaction.commit({("a", 0): 1}, None) if action == "commit" else transaction.abort()
+            transaction.commit({("a", 0): 1}) if action == "commit" else transaction.abort()
     log.abort_open()
     before = seen(log)
     log.close()
