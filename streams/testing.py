@@ -17,7 +17,7 @@ from streams.edge import Edge, Message, Send, Session
 from streams.errors import StreamsError
 from streams.hosts.board import micros
 from streams.hosts.local import LocalHost
-from streams.hosts.memory import CrashPoint
+from streams.hosts.log import CrashPoint
 from streams.hosts.replay import ReplayHost
 from streams.hosts.task import Limits
 from streams.processor import Processor

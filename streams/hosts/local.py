@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Self
 
 from streams.audit import commits
 from streams.contracts.codec import Codec
+from streams.contracts.registry import SchemaRegistry
 from streams.contracts.topic import Topic
 from streams.errors import StreamsError
 from streams.hosts.board import Board, micros, moment, span
 from streams.hosts.conversations import EdgeTask
 from streams.hosts.engine import Shared
-from streams.hosts.log import Fence, count
+from streams.hosts.log import AloneLog, Fence, count
 from streams.hosts.memory import MemoryLog
 from streams.hosts.registry import LogRegistry
 from streams.hosts.task import Limits, Task, changelog
@@ -41,6 +42,7 @@ class LocalHost:
         twice: run each handler twice and compare.
         order: in which the processors are asked to step; the results do not depend on it.
         absent: the watermark (microseconds) of a topic that nobody here writes.
+        cluster: a log of elsewhere, and its registry; the folder then holds the history alone.
 
     Raises:
         WiringError, HistoryError: it cannot start; the message says why.
@@ -56,12 +58,17 @@ class LocalHost:
         twice: bool = False,
         order: Sequence[str] | None = None,
         absent: Callable[[Topic], int] | None = None,
+        cluster: tuple[AloneLog, SchemaRegistry] | None = None,
     ) -> None:
         self.topology = topology
         self.folder = folder
-        self.log = MemoryLog(folder / "log" if folder else None, clock=lambda: self._now)
-        self._now = max(micros(start), int(self.log.meta.get("now", 0)), self.log.clocked)
-        self.codec = Codec(LogRegistry(self.log))
+        self._now = micros(start)
+        if cluster is None:
+            memory = MemoryLog(folder / "log" if folder else None, clock=lambda: self._now)
+            self._now = max(self._now, int(memory.meta.get("now", 0)), memory.clocked)
+            cluster = memory, LogRegistry(memory)
+        self.log, registry = cluster
+        self.codec = Codec(registry)
         self._limits = limits or Limits()
         self._twice = twice
         self._order = order
@@ -101,6 +108,8 @@ class LocalHost:
     def now(self) -> datetime:
         """The simulated time."""
         return moment(self._now)
+
+    log: AloneLog
 
     def restore(self) -> None:
         """Make all tasks anew from what is committed, as a process does that was killed and started again."""

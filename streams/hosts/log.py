@@ -4,9 +4,9 @@ A `Log` holds partitions of records and writes them in transactions; a `Membersh
 Offsets are never dense: control markers and aborted records take some.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,14 +94,6 @@ class Transaction(Protocol):
 class Log(Protocol):
     """Partitions of records."""
 
-    def create(self, topic: str, partitions: int) -> None:
-        """Create a topic; nothing where it exists with this count.
-
-        Raises:
-            WiringError: it exists with another partition count.
-        """
-        ...
-
     def partitions(self, topic: str) -> int:
         """A topic's partition count."""
         ...
@@ -134,8 +126,8 @@ class Log(Protocol):
         """The offset of the first record appended later than this; None where there is none yet."""
         ...
 
-    def committed(self, group: str) -> dict[TopicPartition, int]:
-        """The positions that the group committed last."""
+    def committed(self, group: str, place: TopicPartition) -> int | None:
+        """The position that a group committed last for a partition; None where it has none."""
         ...
 
     def transaction(self, producer: str, fence: Fence | None = None) -> Transaction:
@@ -152,6 +144,43 @@ class Log(Protocol):
 
     def truncate(self, topic: str, partition: int, before: int) -> None:
         """Forget the records before an offset."""
+        ...
+
+
+CrashPoint = Literal["begin", "append", "flush", "before_commit", "after_commit"]
+
+
+class AloneLog(Log, Protocol):
+    """What a host needs of a log beside, where it owns all tasks itself.
+
+    Attributes:
+        crash: called at each named point; a test may let the process die there.
+    """
+
+    crash: Callable[[CrashPoint], None] | None
+
+    def create(self, topic: str, partitions: int) -> None:
+        """Create a topic; nothing where it exists with this count.
+
+        Raises:
+            WiringError: it exists with another partition count.
+        """
+        ...
+
+    def join(self, group: str) -> Fence:
+        """Become a group's owner: older fences are void from now on."""
+        ...
+
+    def abort_open(self) -> None:
+        """End the transactions that were left open."""
+        ...
+
+    def remember(self, name: str, value: str) -> None:
+        """Keep a small fact beside the topics."""
+        ...
+
+    def close(self) -> None:
+        """Let go of all."""
         ...
 
 

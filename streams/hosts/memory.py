@@ -23,9 +23,7 @@ import numpy as np
 
 from streams.errors import FencedError, StreamsError, WiringError
 from streams.hosts.journal import Journal
-from streams.hosts.log import Fence, Slab, TopicPartition
-
-CrashPoint = Literal["begin", "append", "flush", "before_commit", "after_commit"]
+from streams.hosts.log import CrashPoint, Fence, Slab, TopicPartition
 
 _NAMESPACE = uuid.UUID("5f3c1f0e-6a43-5c5e-9d8e-0f0c7a2b9a11")
 _CHUNK = struct.Struct("<HHIqqIq")  # topic and origin length, partition, its end, base offset, count, append time
@@ -298,9 +296,9 @@ class MemoryLog:
             index += 1
         return held.chunks[index].base if index < len(held.chunks) else None
 
-    def committed(self, group: str) -> dict[TopicPartition, int]:
-        """The positions that the group committed last."""
-        return dict(self.positions.get(group, {}))
+    def committed(self, group: str, place: TopicPartition) -> int | None:
+        """The position that a group committed last for a partition."""
+        return self.positions.get(group, {}).get(place)
 
     # Writing.
 

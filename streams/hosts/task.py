@@ -311,7 +311,7 @@ class Task:
         """
         log = self._shared.log
         lead = (self._changelog, self.partition)
-        committed = log.committed(f"{self.spec.name}.v{self.spec.version}").get(lead)  # kept for a time only
+        committed = log.committed(f"{self.spec.name}.v{self.spec.version}", lead)  # kept for a time only
         at, end = log.start(*lead), log.end(*lead, committed=False)
         meta: dict[str, Any] | None = None
         snapshot = False

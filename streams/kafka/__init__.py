@@ -1,0 +1,1 @@
+"""The host on Apache Kafka: local cluster, topics and schemas, runners."""

@@ -1,0 +1,292 @@
+"""The log of a Kafka cluster, behind the seam of the one in memory.
+
+Two consumers read: one the inputs, one all the rest (clock, progress, tables, changelogs), so that no tick waits
+behind a backlog of readings. Both read what is committed, keep no positions in Kafka and are assigned partitions as
+these are asked for. Writing goes through one transactional producer, or one a name where none is given.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from confluent_kafka import IsolationLevel, KafkaException, Message, Producer, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from streams.errors import FencedError, WiringError
+from streams.hosts.log import CrashPoint, Fence, Slab
+from streams.hosts.log import TopicPartition as Place
+from streams.kafka.membership import Membership
+from streams.kafka.patience import known, nothing, patiently
+from streams.kafka.reading import Reader, offsets, stamps
+from streams.kafka.settings import KafkaSettings
+from streams.kafka.writing import ORIGIN, KafkaTransaction
+
+_ANSWER_S = 10.0
+_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+_log = logging.getLogger(__name__)
+
+
+class KafkaLog:
+    """Partitions of records on a cluster.
+
+    Args:
+        settings: where the cluster is, and the prefix of all names.
+        inputs: topics that are read in bulk.
+        slot: the one transactional id to write under; None gives each name of a producer one.
+        check: called while something is waited for; it may raise to end the wait.
+        origins: whether reads bring the header that says which commit wrote a record.
+        prompt: whether all that is committed counts as at hand, as in memory: each read then asks for the end.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        inputs: Sequence[str] = (),
+        slot: str | None = None,
+        check: Callable[[], None] = nothing,
+        origins: bool = False,
+        prompt: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.check = check
+        self.crash: Callable[[CrashPoint], None] | None = None
+        self._inputs = frozenset(inputs)
+        self._slot = slot
+        self._origins = origins
+        self._prompt = prompt
+        self._admin = AdminClient(settings.common())
+        name = slot or f"look-{id(self)}"
+        self._bulk = Reader(settings, f"{name}.inputs", self.start, self._wait_check) if inputs else None
+        self._side = Reader(settings, f"{name}.side", self.start, self._wait_check)
+        self._producers: dict[str, Producer] = {}
+        self._members: dict[str, Membership] = {}
+        self._open: list[KafkaTransaction] = []
+        self._counts: dict[str, int] = {}
+        self._uuids: dict[str, str] = {}
+        self._after: dict[tuple[str, int, int], int] = {}
+        self._stable: dict[Place, int] = {}
+
+    def _wait_check(self) -> None:
+        self.check()
+
+    # Topics.
+
+    def partitions(self, topic: str) -> int:
+        """A topic's partition count."""
+        if topic not in self._counts:
+            self._describe(topic)
+        return self._counts[topic]
+
+    def create(self, topic: str, partitions: int) -> None:
+        """See that a topic is there; the cluster's topics are made by `flexlog topics apply`."""
+        there = self.partitions(topic)
+        if there != partitions:
+            raise WiringError(f"topic {self.settings.topic(topic)} has {there} partitions, {partitions} are asked for")
+
+    def remember(self, name: str, value: str) -> None:
+        """Nothing: what a cluster must remember stands on its topics."""
+
+    def uuid(self, topic: str) -> str:
+        """A topic's identity."""
+        if topic not in self._uuids:
+            self._describe(topic)
+        return self._uuids[topic]
+
+    def _describe(self, topic: str) -> None:
+        name = self.settings.topic(topic)
+
+        def ask() -> Any:
+            return self._admin.describe_topics(TopicCollection([name]), request_timeout=_ANSWER_S)[name].result()
+
+        try:
+            found = patiently(ask, f"topic {name}", self.check)
+        except KafkaException as error:
+            raise WiringError(
+                f"topic {name} is not on the cluster ({known(error).str()}); run `flexlog topics apply`"
+            ) from None
+        self._counts[topic] = len(found.partitions)
+        self._uuids[topic] = str(found.topic_id)
+
+    # Reading.
+
+    def _reader(self, topic: str) -> Reader:
+        return self._bulk if self._bulk is not None and topic in self._inputs else self._side
+
+    def read(self, topic: str, partition: int, start: int, *, stop: int | None = None, limit: int = 50_000) -> Slab:
+        """Committed records from ``start``."""
+        place = (topic, partition)
+        if stop is None and self._prompt:
+            stop = max(self.end(topic, partition), start)
+        messages, next_offset = self._reader(topic).read(place, start, stop, limit)
+        return Slab(
+            topic,
+            partition,
+            offsets(messages),
+            stamps(messages) * 1_000,
+            [message.key() for message in messages],
+            [message.value() for message in messages],
+            next_offset,
+            [(1, _origin(message)) for message in messages] if self._origins else [],
+        )
+
+    def wait(self, seconds: float) -> None:
+        """Until something of what is read comes, or the time is over."""
+        self._side.wait(seconds)
+
+    def forget(self, places: Sequence[Place]) -> None:
+        """Let go of partitions that are no longer read."""
+        for reader in (self._bulk, self._side):
+            if reader is not None:
+                reader.forget(places)
+
+    def start(self, topic: str, partition: int) -> int:
+        """The first offset that is still there."""
+        return self._offset(topic, partition, _EARLIEST)
+
+    def end(self, topic: str, partition: int, *, committed: bool = True) -> int:
+        """Last stable offset, or high watermark."""
+        end = self._offset(topic, partition, _LATEST, committed=committed)
+        if committed:
+            self._stable[topic, partition] = max(end, self._stable.get((topic, partition), 0))
+        return end
+
+    def reached(self, topic: str, partition: int, offset: int) -> bool:
+        """Whether all before an offset is decided."""
+        place = (topic, partition)
+        if max(self._reader(topic).reached(place), self._stable.get(place, 0)) >= offset:
+            return True
+        return self.end(topic, partition) >= offset
+
+    def offset_after(self, topic: str, partition: int, appended_at: int) -> int | None:
+        """The offset of the first record appended in a later millisecond."""
+        place = (topic, partition, appended_at // 1_000)
+        if place not in self._after:
+            found = self._offset(topic, partition, OffsetSpec.for_timestamp(appended_at // 1_000 + 1), committed=False)
+            if found < 0:
+                return None
+            if len(self._after) > 10_000:
+                self._after.clear()
+            self._after[place] = found
+        return self._after[place]
+
+    def _offset(self, topic: str, partition: int, spec: OffsetSpec, *, committed: bool = True) -> int:
+        place = TopicPartition(self.settings.topic(topic), partition)
+        level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+
+        def ask() -> Any:
+            asked = self._admin.list_offsets({place: spec}, isolation_level=level, request_timeout=_ANSWER_S)
+            return asked[place].result()
+
+        return int(patiently(ask, f"{place.topic}[{partition}]", self.check).offset)
+
+    # Who owns what.
+
+    def attach(self, member: Membership) -> None:
+        """Let transactions of a group be fenced by its membership."""
+        self._members[member.group] = member
+
+    def member(self, group: str) -> Membership:
+        """The membership of a group."""
+        try:
+            return self._members[group]
+        except KeyError:
+            raise FencedError(f"this process is no member of the group {group}") from None
+
+    def join(self, group: str) -> Fence:
+        """Become the owner of all tasks of a group: for hosts that are alone."""
+        if group not in self._members:
+            lead = f"{group}.changelog"
+            self.attach(Membership(self.settings, group, lead))
+            self._members[group].until_owner_of(self.partitions(lead), self.check)
+        return self._members[group].renew()
+
+    def committed(self, group: str, place: Place) -> int | None:
+        """The position that a group committed last for a partition; None where it has none."""
+        name = TopicPartition(self.settings.topic(place[0]), place[1])
+        found = patiently(
+            lambda: self.member(group).consumer.committed([name], timeout=_ANSWER_S),
+            f"the position of {group}",
+            self.check,
+        )
+        return None if found[0].offset < 0 else int(found[0].offset)
+
+    # Writing.
+
+    def transaction(self, producer: str, fence: Fence | None = None) -> KafkaTransaction:
+        """Begin."""
+        self.reach("begin")
+        made = KafkaTransaction(self, self._producer(self._slot or producer), fence)
+        self._open.append(made)
+        return made
+
+    def closed(self, transaction: KafkaTransaction) -> None:
+        """A transaction is over."""
+        if transaction in self._open:
+            self._open.remove(transaction)
+
+    def _producer(self, name: str) -> Producer:
+        if name not in self._producers:
+            settings = self.settings
+            made = Producer(
+                {
+                    **settings.common(),
+                    "transactional.id": f"{settings.prefix}{name}",
+                    "transaction.timeout.ms": settings.transaction_timeout_ms,
+                    "enable.idempotence": True,
+                    "partitioner": "murmur2_random",
+                    "retry.backoff.ms": 5,  # the default of 100 makes transactions that follow each other slow
+                    "linger.ms": 5,
+                    "compression.type": "lz4",
+                    "queue.buffering.max.messages": 500_000,
+                }
+            )
+            patiently(lambda: made.init_transactions(_ANSWER_S), f"producer {name}", self.check)
+            self._producers[name] = made
+        return self._producers[name]
+
+    def lost_producer(self, producer: Producer, *, fatal: bool) -> None:
+        """A producer that was fenced: the next transaction of its name begins with a new one."""
+        del fatal
+        for name, known_one in list(self._producers.items()):
+            if known_one is producer:
+                del self._producers[name]
+
+    def abort_open(self) -> None:
+        """End the transactions that this process has left open."""
+        for transaction in list(self._open):
+            transaction.abort()
+
+    def truncate(self, topic: str, partition: int, before: int) -> None:
+        """Forget the records before an offset."""
+        place = TopicPartition(self.settings.topic(topic), partition, before)
+        try:
+            patiently(
+                lambda: self._admin.delete_records([place], request_timeout=_ANSWER_S).pop(place).result(),
+                f"trimming {place.topic}[{partition}]",
+                self.check,
+            )
+        except KafkaException as error:  # it only takes room
+            _log.warning("%s[%s] was not trimmed: %s", place.topic, partition, known(error).str())
+
+    def reach(self, point: CrashPoint) -> None:
+        """A named point: a test may let the process die here."""
+        if self.crash is not None:
+            self.crash(point)
+
+    def close(self) -> None:
+        """Leave the groups and let go of all clients."""
+        self.abort_open()
+        for member in self._members.values():
+            member.close()
+        for reader in (self._bulk, self._side):
+            if reader is not None:
+                reader.close()
+        self._producers.clear()
+
+
+def _origin(message: Message) -> str:
+    headers = message.headers()
+    held = dict(headers or []).get(ORIGIN)
+    return held.decode() if isinstance(held, bytes) else ""
