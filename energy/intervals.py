@@ -105,7 +105,7 @@ def fold(
         said = pl.any_horizontal(pl.col("power_w", "energy_import_wh", "energy_export_wh").is_not_null())
         new = new.filter(said & (pl.col("quality") != "MISSING"))
     before = last[names] if last is not None else new.clear()
-    rows = pl.concat([before, new])
+    rows = before.vstack(new)  # much cheaper than concat
     known = np.zeros(rows.height, np.bool_)
     known[: before.height] = True
     if not new.height:

@@ -20,10 +20,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
+import polars as pl
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from energy.baseline import Adjustment, HighXOfY
+from energy.derived import Derived
 from energy.intervals import Gaps
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first is ten times as fast, where it was built
@@ -213,6 +215,12 @@ class Rulebook:
         if row.get(column) is None:
             raise RuleError(f"rule {rule_id} (scope {row['scope']!r}) has no {kind.__name__} value")
         return kind(row[column])
+
+
+@Derived
+def rulebook(published: pl.DataFrame) -> Rulebook:
+    """Return the rules of a table of RulePublished."""
+    return Rulebook(published.to_dicts())
 
 
 def reading_gaps(book: Rulebook, at: datetime, scopes: Sequence[str] = ()) -> Gaps:

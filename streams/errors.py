@@ -37,5 +37,9 @@ class HistoryError(StreamsError):
     """The history cannot be opened or read."""
 
 
+class HistoryAwayError(HistoryError):
+    """The history's server does not answer: it is waited for."""
+
+
 class ReplayError(StreamsError):
     """A replay cannot be run: the log lacks what a recorded cut needs."""

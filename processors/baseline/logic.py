@@ -10,8 +10,8 @@ import polars as pl
 from energy.baseline import HighXOfY, high_x_of_y
 from energy.effective import holding
 from energy.periods import by_quarter
-from energy.rules import Rulebook
-from energy.time import UTC_MICROS, day_type, local_date, with_local
+from energy.rules import Rulebook, rulebook
+from energy.time import day_type, instant, local_date, with_local
 from streams import Batch, Col, Context, Emit, Keyed
 from topics import (
     ActivationRequested,
@@ -78,6 +78,7 @@ class Late(Keyed, key=("site_id", "period_start")):
 
 
 STATE = (Instructed, Pending, Estimated, Used, Late)
+READ = ("resource_id", "commodity", "period_start", "energy_wh", "quality")
 _USED = pl.DataFrame({"name": ["intervals"]})
 
 
@@ -109,7 +110,7 @@ def on_batch(ctx: Context[None], batch: Batch[InstructionIssued | IntervalMeasur
         ctx.state(Pending).put(spans)
     if len(ctx.state(Used)):
         until = ctx.state(Used).get(_USED)["until"].item()
-        late = batch[IntervalMeasured].filter(IntervalMeasured.period_end <= until)
+        late = batch[IntervalMeasured].filter(IntervalMeasured.period_end <= instant(until))
         ctx.state(Late).put(late.unique(["site_id", "period_start"], maintain_order=True))
 
 
@@ -117,12 +118,12 @@ def on_tick(ctx: Context[None]) -> Iterator[Emit[BaselineEstimated]]:
     """Estimate for the activations that are over."""
     if not len(ctx.state(Pending)) and not len(ctx.state(Late)):
         return
-    rules = Rulebook(ctx.table(RulePublished).to_dicts())
+    rules = rulebook(ctx.table(RulePublished))
     if len(ctx.state(Late)):
         _mark(ctx, rules)
     pending = _events(ctx, ctx.state(Instructed).get(ctx.state(Pending).scan()).drop_nulls("period_end"))
     until = ctx.watermark(IntervalMeasured)
-    over = (pl.col("period_end") <= until) & pl.col("timezone").is_not_null()
+    over = (pl.col("period_end") <= instant(until)) & pl.col("timezone").is_not_null()
     due, waiting = pending.filter(over), pending.filter(~over)
     if len(waiting):
         ctx.hold(min(waiting["period_start"].to_list()))
@@ -132,7 +133,7 @@ def on_tick(ctx: Context[None]) -> Iterator[Emit[BaselineEstimated]]:
     for number, method in enumerate(methods):
         yield Emit(BaselineEstimated, _estimate(ctx, due.filter(pl.col("method") == number), method))
     ctx.state(Pending).delete(due)
-    ctx.state(Used).put(_USED.with_columns(until=pl.lit(until, UTC_MICROS)))
+    ctx.state(Used).put(_USED.with_columns(until=instant(until)))
     for kind in (Instructed, Estimated):
         ctx.state(kind).expire(ctx.now - KEPT)
 
@@ -260,7 +261,7 @@ def _estimate(ctx: Context[None], events: pl.DataFrame, method: Method) -> pl.Da
         "site_id", *PLACE, "revision", *STATED,
         period_end=pl.col("period_start") + timedelta(minutes=15),
         commodity=pl.lit("ELECTRICITY"), method=pl.lit(method.name), method_version=pl.lit(method.version, pl.Int64),
-        purpose=pl.lit("SETTLEMENT"), known_until=pl.lit(ctx.watermark(IntervalMeasured), UTC_MICROS),
+        purpose=pl.lit("SETTLEMENT"), known_until=instant(ctx.watermark(IntervalMeasured)),
     )  # fmt: skip
 
 
@@ -272,7 +273,8 @@ def _history(
     sites = events["site_id"].unique(maintain_order=True).to_list()
     meters = events["resource_id"].unique(maintain_order=True).to_list()
     for days in sorted({min(_days_needed(events, busy, how), how.days_back), how.days_back}):
-        read = ctx.history(IntervalMeasured, since=first - timedelta(days=days + 1), until=last, keys=sites)
+        since = first - timedelta(days=days + 1)
+        read = ctx.history(IntervalMeasured, since=since, until=last, keys=sites, columns=READ)
         history = read.filter(
             pl.col("resource_id").is_in(meters)
             & (IntervalMeasured.commodity == "ELECTRICITY")

@@ -10,13 +10,15 @@ from pydantic import BaseModel, ConfigDict
 
 from energy.bidding import Period, Problem, Product, Solution, Supply, price_scenarios, solve
 from energy.ids import composed, stamp
-from energy.rules import Rulebook
+from energy.rules import Rulebook, rulebook
+from energy.time import instant
 from streams import Batch, Col, Context, Emit, Keyed
 from topics import BidSubmitted, GateScheduled, PortfolioAggregated, PricePublished, ProductDefined, RulePublished
 
 STEP = ("portfolio_id", "zone", "product_id", "direction", "period_start", "step")
 KEEP = timedelta(hours=2)
 MILLION = 1_000_000
+OPEN = GateScheduled.status.is_in(["SCHEDULED", "OPEN"])
 
 
 class Config(BaseModel):
@@ -67,10 +69,9 @@ def on_tick(ctx: Context[Config]) -> Iterator[Emit[BidSubmitted]]:
     gates = ctx.table(GateScheduled)
     if not len(gates):
         return
+    now = instant(ctx.now)
     gates = gates.filter(
-        GateScheduled.status.is_in(["SCHEDULED", "OPEN"])
-        & (GateScheduled.opens_at.fill_null(ctx.now) <= ctx.now)
-        & (GateScheduled.closes_at > ctx.now)
+        OPEN & (GateScheduled.opens_at.is_null() | (GateScheduled.opens_at <= now)) & (GateScheduled.closes_at > now)
     )
     if not len(gates):
         return
@@ -123,7 +124,7 @@ def submission(
     if not len(products):
         return []
     product = products.row(-1, named=True)
-    book = Rulebook(ctx.table(RulePublished).to_dicts())
+    book = rulebook(ctx.table(RulePublished))
     scopes = (product["product_id"], product["kind"])
     resolution = timedelta(seconds=product["resolution_s"])
     count = int((gate["period_end"] - gate["period_start"]) / resolution)

@@ -7,7 +7,7 @@ import polars as pl
 
 from energy.periods import by_quarter, to_energy_wh
 from energy.settlement import to_split
-from energy.time import QUARTER
+from energy.time import QUARTER, instant
 from streams import Batch, Col, Context, Emit, Keyed
 from topics import ActivationRequested, BaselineEstimated, DeliveryMeasured, InstructionIssued, IntervalMeasured
 
@@ -29,6 +29,7 @@ STATED = (
 """What makes another revision where it differs."""
 QUALITIES = ["MEASURED", "CALCULATED", "ESTIMATED", "MISSING"]
 """From best to worst."""
+READ = ("resource_id", "commodity", "period_start", "energy_wh", "quality", "coverage")
 Inputs = InstructionIssued | BaselineEstimated | IntervalMeasured
 
 
@@ -120,7 +121,7 @@ def on_tick(ctx: Context[None]) -> Iterator[Emit[DeliveryMeasured]]:
     if not len(ctx.state(Todo)):
         return
     until = min(ctx.watermark(record) for record in (InstructionIssued, BaselineEstimated, IntervalMeasured))
-    due = ctx.state(Todo).scan(Todo.period_start <= until - QUARTER)
+    due = ctx.state(Todo).scan(Todo.period_start <= instant(until - QUARTER))
     if due.is_empty():
         return
     rows = _asked(ctx, due)
@@ -143,10 +144,10 @@ def _asked(ctx: Context[None], due: pl.DataFrame) -> pl.DataFrame:
     first, last = min(due["period_start"].to_list()), max(due["period_start"].to_list())
     here = pl.col("site_id").is_in(sites)
     told = ctx.state(Instruction).scan(
-        here & (pl.col("period_start") < last + QUARTER) & (pl.col("period_end") > first)
+        here & (pl.col("period_start") < instant(last + QUARTER)) & (pl.col("period_end") > instant(first))
     )
     asked = requested(told).join(due, on=SITE, how="semi", maintain_order="left")
-    known = ctx.state(Measured).scan(here & pl.col("period_start").is_between(first, last))
+    known = ctx.state(Measured).scan(here & pl.col("period_start").is_between(instant(first), instant(last)))
     ended = known.join(due, on=SITE, how="semi", maintain_order="left").join(asked, on=CALL, how="anti")
     calls = ctx.table(ActivationRequested).select(
         "activation_id", "portfolio_id", "product_id", "direction", called_from="period_start"
@@ -200,12 +201,11 @@ def _read(ctx: Context[None], places: pl.DataFrame) -> pl.DataFrame:
             spans[-1] = (spans[-1][0], start + QUARTER)
         else:
             spans.append((start, start + QUARTER))
-    reads = [ctx.history(IntervalMeasured, since=since, until=until, keys=sites) for since, until in spans]
-    electric = pl.concat(reads).filter(IntervalMeasured.commodity == "ELECTRICITY")
-    found = places.join(
-        electric.select(*Metered.__key__, "energy_wh", "quality", "coverage"),
-        on=list(Metered.__key__), how="left", maintain_order="left",
-    )  # fmt: skip
+    reads = [
+        ctx.history(IntervalMeasured, since=since, until=until, keys=sites, columns=READ) for since, until in spans
+    ]
+    electric = pl.concat(reads).filter(IntervalMeasured.commodity == "ELECTRICITY").drop("commodity")
+    found = places.join(electric, on=list(Metered.__key__), how="left", maintain_order="left")
     return found.with_columns(pl.col("quality").fill_null("MISSING"), pl.col("coverage").fill_null(0.0))
 
 

@@ -10,8 +10,8 @@ import polars as pl
 from energy.dispatch import WS_PER_WH, EnergyLimit, PowerLimit, Problem, Resource, solve
 from energy.effective import current
 from energy.ids import composed
-from energy.rules import Rulebook
-from energy.time import QUARTER
+from energy.rules import rulebook
+from energy.time import QUARTER, instant
 from streams import Batch, Col, Context, Emit, Keyed
 from topics import (
     ActivationRequested,
@@ -26,6 +26,7 @@ KEEP = timedelta(days=1)
 MICROSECOND = timedelta(microseconds=1)
 FAILED = ("REJECTED", "ABORTED", "OVERRIDDEN", "UNREACHABLE")
 HEARD = ("ACCEPTED", "STARTED", "SUCCEEDED")
+REFUSED, TAKEN = InstructionReported.status.is_in(FAILED), InstructionReported.status.is_in(HEARD)
 Row = dict[str, Any]
 
 
@@ -89,6 +90,15 @@ class Part(Keyed, key=("instruction_id", "period_start"), expires="period_end"):
     quantity_w: Col[int]
 
 
+OFFER = (
+    pl.when(FlexibilityOffered.status == "AVAILABLE").then(FlexibilityOffered.quantity_w).otherwise(0),
+    pl.when(FlexibilityOffered.utilisation == "ANY_LEVEL").then(0).otherwise(FlexibilityOffered.min_quantity_w)
+    .alias("min_quantity_w"),
+    FlexibilityOffered.price_micros_per_mwh.fill_null(0),
+)  # fmt: skip
+"""What is kept of an offer: quantity and least quantity as they can be asked for, and its price."""
+
+
 def on_batch(ctx: Context[None], batch: Batch[ActivationRequested | FlexibilityOffered]) -> None:
     """Keep the newest revision of each offer and activation."""
     offers = batch[FlexibilityOffered]
@@ -111,17 +121,10 @@ def on_batch(ctx: Context[None], batch: Batch[ActivationRequested | FlexibilityO
 def _keep_offers(ctx: Context[None], offers: pl.DataFrame) -> None:
     key = list(Offered.__key__)
     newest = offers.sort("revision", maintain_order=True).unique(key, keep="last", maintain_order=True)
-    known = ctx.state(Offered).get(newest.select(key))["revision"]
-    at_all = pl.when(FlexibilityOffered.status == "AVAILABLE").then(FlexibilityOffered.quantity_w).otherwise(0)
-    all_or_some = FlexibilityOffered.utilisation == "ANY_LEVEL"
-    ctx.state(Offered).put(
-        newest.with_columns(
-            quantity_w=at_all,
-            min_quantity_w=pl.when(all_or_some).then(0).otherwise(FlexibilityOffered.min_quantity_w),
-            price_micros_per_mwh=FlexibilityOffered.price_micros_per_mwh.fill_null(0),
-            offered_at=pl.lit(ctx.now, pl.Datetime("us", "UTC")),
-        ).filter((newest["revision"] > known).fill_null(value=True))
-    )
+    known = ctx.state(Offered).get(newest[key])["revision"]
+    if known.null_count() < len(known):
+        newest = newest.filter((newest["revision"] > known).fill_null(value=True))
+    ctx.state(Offered).put(newest.with_columns(*OFFER, offered_at=instant(ctx.now)))
 
 
 def on_tick(ctx: Context[None]) -> Iterator[Emit[InstructionIssued]]:
@@ -143,14 +146,13 @@ def on_tick(ctx: Context[None]) -> Iterator[Emit[InstructionIssued]]:
 
 def _failed(ctx: Context[None]) -> list[str]:
     """Return the instructions that were refused, broken off or not answered in time, in order."""
-    standing = ctx.state(Order).scan((pl.col("period_end") > ctx.now) & ~pl.col("revoked"))
+    now = instant(ctx.now)
+    standing = ctx.state(Order).scan((pl.col("period_end") > now) & ~pl.col("revoked"))
     if standing.is_empty():
         return []
-    heard = ctx.table(InstructionReported).select("instruction_id", "status")
-    heard = heard.join(standing, on="instruction_id", how="semi", maintain_order="left")
-    bad = heard.filter(pl.col("status").is_in(FAILED))["instruction_id"]
-    good = heard.filter(pl.col("status").is_in(HEARD))["instruction_id"]
-    name, late = pl.col("instruction_id"), pl.col("respond_by") <= ctx.now
+    heard = ctx.table(InstructionReported)[["instruction_id", "status"]]
+    bad, good = heard.filter(REFUSED)["instruction_id"], heard.filter(TAKEN)["instruction_id"]
+    name, late = pl.col("instruction_id"), pl.col("respond_by") <= now
     fails = name.is_in(bad.implode()) | (late & ~name.is_in(good.implode()))
     found: list[str] = standing.filter(fails)["instruction_id"].to_list()
     return found
@@ -181,7 +183,7 @@ class Desk:
         self.ctx = ctx
         self.now = ctx.now
         self.events: list[InstructionIssued] = []
-        self.book = Rulebook(ctx.table(RulePublished).to_dicts())
+        self.book = rulebook(ctx.table(RulePublished))
         self.calls = ctx.state(Activation).scan().to_dicts()
         self.orders: dict[str, Row] = {row["instruction_id"]: row for row in ctx.state(Order).scan().to_dicts()}
         self.parts: dict[str, list[Row]] = {}

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from energy.intervals import FEW, SUMS, Gaps, decide_quality, fold, merge, micros, touched
+from energy.derived import Derived
+from energy.intervals import READING, SUMS, Gaps, decide_quality, fold, merge, micros, touched
 from energy.rules import Rulebook
-from energy.time import QUARTER, QUARTER_US, UTC_MICROS, quarter_start, quarters_between
+from energy.time import EPOCH, MICRO, QUARTER, QUARTER_US, UTC_MICROS, instant, quarter_start, quarters_between
 from streams import Batch, Col, Context, Emit, Keyed, Reject
 from topics import IntervalMeasured, ReadingTaken, RulePublished
 
@@ -21,12 +22,14 @@ EXTREMES = ("power_min_w", "power_max_w")
 STATED = ("energy_wh", *EXTREMES, "quality", "coverage", "samples")
 """What tells one statement of a quarter-hour from another."""
 RULES = ("readings.continuous", "readings.gap", "readings.measured_min", "readings.coverage_min")
+SAME = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name + "_was")) for name in (*SUMS, *EXTREMES))
+SOME = (pl.col("samples") > 0) | (pl.col("measured_us") + pl.col("estimated_us") > 0)
 METHOD = "time-weighted/1"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICRO = timedelta(microseconds=1)
 HOUR = timedelta(hours=1)
 APART = timedelta(hours=6)
 """Quarter-hours further apart than this are read from the history one by one."""
+AT_ONCE = 200_000
+"""So many rows of quarter-hours that are due are stated together."""
 
 
 class Config(BaseModel):
@@ -184,11 +187,6 @@ class Terms:
         return found[-1] if found else next(version for version in self._versions if version)
 
 
-def instant(moment: datetime) -> pl.Expr:
-    """A literal. Much cheaper than what polars makes of an aware datetime, which is converted by two queries."""
-    return pl.lit((moment - EPOCH) // MICRO, UTC_MICROS)
-
-
 def _version(book: Rulebook, at: datetime) -> Version | None:
     if any(book.find(rule, at) is None for rule in RULES):
         return None
@@ -196,16 +194,10 @@ def _version(book: Rulebook, at: datetime) -> Version | None:
     return Version(Gaps(continuous, gap), measured_min, coverage_min)
 
 
+@Derived
 def reading_terms(table: pl.DataFrame) -> Terms | None:
-    """The rules on readings, None while there are none. Worked out once for a table that stays the same."""
-    global _last  # noqa: PLW0603  # remembers only what follows from the table
-    if _last is None or _last[0] is not table:
-        terms = Terms(table.filter(pl.col("rule_id").is_in(RULES) & (pl.col("scope") == "")))
-        _last = table, terms or None
-    return _last[1]
-
-
-_last: tuple[pl.DataFrame, Terms | None] | None = None
+    """The rules on readings, None while there are none."""
+    return Terms(table.filter(pl.col("rule_id").is_in(RULES) & (pl.col("scope") == ""))) or None
 
 
 def on_batch(ctx: Context[Config], batch: Batch[ReadingTaken]) -> Iterator[Reject]:
@@ -238,8 +230,10 @@ def on_tick(ctx: Context[Config]) -> Iterator[Emit[IntervalMeasured]]:
         ctx.state(Waiting).delete(waiting)
     if len(ctx.state(Touched)):
         yield from state_again(ctx, terms, quarter_start(before), quarter_start(until))
-    for start in quarters_between(quarter_start(before), quarter_start(until)):
-        if len(rows := quarters_of(ctx, start)):
+    due = quarters_between(quarter_start(before), quarter_start(until))
+    many = max(AT_ONCE // max(len(ctx.state(Known)), 1), 1)
+    for first in range(0, len(due), many):
+        if len(rows := quarters_of(ctx, due[first : first + many])):
             yield Emit(IntervalMeasured, stated(rows, terms))
     if begins(ctx, HOUR):
         forget(ctx, until)
@@ -300,10 +294,7 @@ def take_in(ctx: Context[Config], readings: pl.DataFrame, terms: Terms, stated_u
 
 def speakers(readings: pl.DataFrame) -> pl.DataFrame:
     """The resources of the readings, each once."""
-    named = readings[list(RESOURCE)]
-    if len(named) > FEW:
-        return named.unique(maintain_order=True)
-    return pl.DataFrame(list(dict.fromkeys(named.rows())), schema=named.schema, orient="row")
+    return readings[list(RESOURCE)].unique(maintain_order=True)
 
 
 def add(ctx: Context[Config], quarters: pl.DataFrame, stated_until: datetime) -> None:
@@ -340,19 +331,20 @@ def mark(ctx: Context[Config], rows: pl.DataFrame) -> None:
 # Stating.
 
 
-def quarters_of(ctx: Context[Config], start: datetime) -> pl.DataFrame:
-    """A quarter-hour of all resources that speak, those that fell silent with empty sums."""
+def quarters_of(ctx: Context[Config], starts: list[datetime]) -> pl.DataFrame:
+    """Quarter-hours of all resources that speak, those that fell silent with empty sums."""
     known = ctx.state(Known).scan()
-    at = _whole("period_start", (start - EPOCH) // MICRO, len(known)).cast(UTC_MICROS)
-    rows = ctx.state(Quarter).get(known.hstack([at]))
+    at = np.repeat([(start - EPOCH) // MICRO for start in starts], len(known))
+    places = pl.concat([known] * len(starts)).hstack([pl.Series("period_start", at).cast(UTC_MICROS)])
+    rows = ctx.state(Quarter).get(places)
     if not rows["revision"].null_count():
         return rows
     heard = ctx.watermark(ReadingTaken) - ctx.config.silent_after
-    absent = rows.filter(pl.col("revision").is_null() & (pl.col("since") < instant(start))).select(*PLACE, "since")
-    absent = ctx.state(Newest).get(absent).filter(pl.col("occurred_at") >= instant(heard))
-    silent = _empty(absent.select(*PLACE, "since")).with_columns(revision=pl.lit(0, pl.Int64))
+    absent = rows.filter(pl.col("revision").is_null() & (pl.col("since") < pl.col("period_start")))
+    absent = ctx.state(Newest).get(absent[[*PLACE, "since"]]).filter(pl.col("occurred_at") >= instant(heard))
+    silent = _empty(absent[[*PLACE, "since"]]).with_columns(revision=pl.lit(0, pl.Int64))
     ctx.state(Quarter).put(silent)
-    return pl.concat([rows.filter(pl.col("revision").is_not_null()), silent.select(rows.columns)])
+    return pl.concat([rows.filter(pl.col("revision").is_not_null()), silent[rows.columns]])
 
 
 def _whole(name: str, value: int, count: int) -> pl.Series:
@@ -413,8 +405,8 @@ def stretches(marks: pl.DataFrame) -> Iterator[pl.DataFrame]:
     if not len(marks):
         return
     marks = marks.sort("period_start", maintain_order=True)
-    apart = (marks["period_start"].diff() > APART).fill_null(value=False).cum_sum()
-    yield from marks.with_columns(_stretch=apart).partition_by("_stretch", maintain_order=True, include_key=False)
+    edges = np.flatnonzero(np.diff(micros(marks["period_start"])) > APART // MICRO) + 1
+    yield from (marks[start:end] for start, end in zip([0, *edges], [*edges, len(marks)], strict=True))
 
 
 def put_right(
@@ -427,18 +419,22 @@ def put_right(
     """
     state, start = ctx.state(Quarter), pl.col("period_start")
     rows = state.get(worked_out(ctx, marks, terms), suffix="_was")
-    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name + "_was")) for name in (*SUMS, *EXTREMES))
     known, due = pl.col("revision_was").is_not_null(), start >= instant(first)
-    some = (pl.col("samples") > 0) | (pl.col("measured_us") + pl.col("estimated_us") > 0)
-    forgotten = ~known & (start < instant(ctx.watermark(ReadingTaken, previous=True) - ctx.config.keep))
+    oldest = instant(ctx.watermark(ReadingTaken, previous=True) - ctx.config.keep)
     last = pl.when(due).then(pl.col("revision_was").fill_null(0)).otherwise(pl.col("revision_was").fill_null(-1) + 1)
-    news = pl.when(known).then(due | ~same | pl.col("again")).otherwise(some)
-    kept = rows.filter(news & ~forgotten).with_columns(revision=last)
+    rows = rows.with_columns(
+        revision=last,
+        _due=due,
+        _news=pl.when(known).then(due | ~SAME | pl.col("again")).otherwise(SOME),
+        _forgotten=~known & (start < oldest),
+    )
+    kept, old = rows.filter(pl.col("_news") & ~pl.col("_forgotten")), rows.filter("_forgotten")
     state.put(kept)
-    events = [stated(part, terms) for part in (kept.filter(~due),) if len(part)]
-    if len(old := rows.filter(forgotten)):
-        events.append(compared(ctx, stated(old.with_columns(revision=pl.lit(0, pl.Int64)), terms)))
-    yield from (Emit(IntervalMeasured, frame) for frame in events)
+    if len(again := kept.filter(~pl.col("_due"))):
+        yield Emit(IntervalMeasured, stated(again, terms))
+    if len(old):
+        old = compared(ctx, stated(old.with_columns(revision=pl.lit(0, pl.Int64)), terms))
+        yield Emit(IntervalMeasured, old)
 
 
 def worked_out(ctx: Context[Config], marks: pl.DataFrame, terms: Terms) -> pl.DataFrame:
@@ -447,7 +443,11 @@ def worked_out(ctx: Context[Config], marks: pl.DataFrame, terms: Terms) -> pl.Da
     longest = timedelta(seconds=ctx.config.longest_s)
     reach = timedelta(seconds=max(terms.widest.gap_s, terms.widest.continuous_s)) + longest
     readings = ctx.history(
-        ReadingTaken, since=first - reach, until=last + QUARTER + reach + QUARTER, keys=_sites(marks)
+        ReadingTaken,
+        since=first - reach,
+        until=last + QUARTER + reach + QUARTER,
+        keys=_sites(marks),
+        columns=(*RESOURCE, *READING),
     )
     readings = readings.join(marks, on=RESOURCE, how="semi", maintain_order="left")
     readings = of_use(readings, ctx.config, terms).sort("occurred_at", maintain_order=True)
@@ -470,8 +470,8 @@ def worked_out(ctx: Context[Config], marks: pl.DataFrame, terms: Terms) -> pl.Da
 def compared(ctx: Context[Config], events: pl.DataFrame) -> pl.DataFrame:
     """Those events that say something else than the history of what was stated, with their revision."""
     first, last = _span(events)
-    told = ctx.history(IntervalMeasured, since=first, until=last + QUARTER, keys=_sites(events))
-    told = told.select(*PLACE, "revision", *STATED)
+    wanted = (*PLACE, "revision", *STATED)
+    told = ctx.history(IntervalMeasured, since=first, until=last + QUARTER, keys=_sites(events), columns=wanted)
     both = events.join(told, on=PLACE, how="left", suffix="_was", maintain_order="left")
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name + "_was")) for name in STATED)
     new = pl.col("revision_was").is_null()

@@ -5,8 +5,10 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
+from energy.derived import Derived
 from energy.ids import composed, stamp, to_composed, to_stamp
-from energy.rules import Rulebook
+from energy.rules import rulebook
+from energy.time import instant
 from processors.settlement import transfers as tr
 from processors.settlement.state import Called, Cleared, Delivered, Offered, Open, Settled, Terms, Weighed
 from processors.settlement.terms import accounts_of, contents, terms_of
@@ -24,6 +26,7 @@ from topics import (
 
 Inputs = BidCleared | ActivationRequested | DeliveryMeasured
 MICROSECOND = timedelta(microseconds=1)
+OFFER = (*Offered.__columns__, "status")
 APART = timedelta(days=1)
 """Periods that lie further apart than this are read from the history one by one."""
 
@@ -75,7 +78,7 @@ def on_tick(ctx: Context[None]) -> Iterator[Emit[LineSettled]]:
     due = _due(ctx)
     if due.is_empty():
         return
-    rules = Rulebook(ctx.table(RulePublished).to_dicts())
+    rules = rulebook(ctx.table(RulePublished))
     called = tr.called_quarters(ctx.state(Called).get(due.select("activation_id").drop_nulls()).drop_nulls("revision"))
     moments = pl.concat([rows.select(tr.MOMENT) for rows in (due.filter(pl.col("activation_id").is_null()), called)])
     moments = moments.unique(maintain_order=True)
@@ -83,21 +86,19 @@ def on_tick(ctx: Context[None]) -> Iterator[Emit[LineSettled]]:
     accounts = accounts_of(moments, terms, ctx.table(ProductDefined), rules)
     ready = _ready(ctx, due, called, accounts)
     called = called.join(ready, on="activation_id", how="semi", maintain_order="left")
-    target = pl.concat(
-        [
-            tr.capacity_transfers(*_cleared(ctx, ready), accounts, terms),
-            tr.energy_transfers(called, _delivered(ctx, called), accounts, terms),
-        ],
-        how="diagonal",
-    )
-    yield Emit(LineSettled, _lines(ctx, tr.two_lines(target), ready))
+    target = [tr.NONE]
+    if ready["activation_id"].null_count():
+        target.append(tr.capacity_transfers(*_cleared(ctx, ready), accounts, terms))
+    if len(called):
+        target.append(tr.energy_transfers(called, _delivered(ctx, called), accounts, terms))
+    yield Emit(LineSettled, _lines(ctx, tr.two_lines(pl.concat(target, how="diagonal")), ready))
     ctx.state(Settled).put(ready)
     ctx.state(Open).delete(ready)
 
 
 def _forget(ctx: Context[None]) -> None:
     """Drop what is too old to be settled again."""
-    rules = Rulebook(ctx.table(RulePublished).to_dicts())
+    rules = rulebook(ctx.table(RulePublished))
     if rules.find("settlement.correction_window", ctx.now) is None:
         return
     before = ctx.now - timedelta(seconds=rules.long("settlement.correction_window", ctx.now))
@@ -115,9 +116,8 @@ def _weigh(ctx: Context[None]) -> None:
     if fresh.is_empty():
         return
     for since, until in _spans(fresh["period_start"]):
-        offers = ctx.history(FlexibilityOffered, since=since, until=until).filter(
-            FlexibilityOffered.status == "AVAILABLE"
-        )
+        offers = ctx.history(FlexibilityOffered, since=since, until=until, columns=OFFER)
+        offers = offers.filter(FlexibilityOffered.status == "AVAILABLE")
         of_fresh = offers.join(fresh, on=list(tr.MOMENT), how="semi", maintain_order="left")
         ctx.state(Offered).put(of_fresh.group_by(Offered.__key__, maintain_order=True).agg(pl.col("quantity_w").sum()))
     ctx.state(Weighed).put(fresh)
@@ -134,13 +134,19 @@ def _spans(starts: pl.Series) -> list[tuple[datetime, datetime]]:
     return spans
 
 
+@Derived
+def _agreed(contracts: pl.DataFrame, products: pl.DataFrame, rules: pl.DataFrame) -> pl.DataFrame:
+    """What contracts, products and rules say, version by version."""
+    return pl.concat([
+        contents(contracts, "contract_id"),
+        contents(products, "product_id"),
+        contents(rules.filter(RulePublished.rule_id.str.starts_with("settlement.")), "rule_id"),
+    ])  # fmt: skip
+
+
 def _reopen(ctx: Context[None]) -> None:
     """Open again what a changed contract, product or rule governs."""
-    now = pl.concat([
-        contents(ctx.table(ContractChanged), "contract_id"),
-        contents(ctx.table(ProductDefined), "product_id"),
-        contents(ctx.table(RulePublished).filter(RulePublished.rule_id.str.starts_with("settlement.")), "rule_id"),
-    ])  # fmt: skip
+    now = _agreed(ctx.table(ContractChanged), ctx.table(ProductDefined), ctx.table(RulePublished))
     known = ctx.state(Terms).get(now, suffix="_was")
     changed = known.filter(pl.col("content").ne_missing(pl.col("content_was")))
     if changed.is_empty():
@@ -166,7 +172,7 @@ def _due(ctx: Context[None]) -> pl.DataFrame:
             called_from=called["period_start"], called_to=called["period_end"],
             settled_from=settled["period_start"], settled_to=settled["period_end"],
         )
-        .filter(end <= until)
+        .filter(end <= instant(until))
         .with_columns(**covered)
         .select(rows.columns)
     )  # fmt: skip
@@ -187,9 +193,10 @@ def _ready(ctx: Context[None], due: pl.DataFrame, called: pl.DataFrame, accounts
 def _cleared(ctx: Context[None], ready: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the clearing and the offers of the periods to be settled."""
     periods = ready.filter(pl.col("activation_id").is_null())
-    first, last = periods["period_start"].min(), periods["period_start"].max()
-    cleared = ctx.state(Cleared).scan(pl.col("period_start").is_between(first, last) & (pl.col("quantity_w") > 0))
-    offered = ctx.state(Offered).scan(pl.col("period_start").is_between(first, last))
+    first, last = min(periods["period_start"].to_list()), max(periods["period_start"].to_list())
+    within = pl.col("period_start").is_between(instant(first), instant(last))
+    cleared = ctx.state(Cleared).scan(within & (pl.col("quantity_w") > 0))
+    offered = ctx.state(Offered).scan(within)
     moment = list(tr.MOMENT)
     return (
         cleared.join(periods, on=moment, how="semi", maintain_order="left"),
@@ -210,7 +217,7 @@ def _lines(ctx: Context[None], target: pl.DataFrame, ready: pl.DataFrame) -> pl.
     """Return the new lines: whole ones of what is settled for the first time, differences of the rest."""
     known = ctx.state(Settled).get(ready.select("subject"), suffix="_was")["period_end_was"]
     again = ready.filter(known.is_not_null())
-    first = _among(target, ready.filter(known.is_null()))
+    first = _among(target, ready.filter(known.is_null())) if len(again) else target
     parts = [tr.differences(first, LineSettled.__topic__.empty()).with_columns(run_kind=pl.lit("FIXING"))]
     if len(again):
         reads = [ctx.history(LineSettled, since=since, until=until) for since, until in _spans(_quarters(again))]

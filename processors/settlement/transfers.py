@@ -8,7 +8,7 @@ import polars as pl
 from energy.ids import to_composed, to_stamp
 from energy.periods import by_quarter, to_energy_wh
 from energy.settlement import settle_deliveries, to_capacity_micros, to_scaled, to_split
-from energy.time import QUARTER
+from energy.time import QUARTER, UTC_MICROS
 
 MOMENT = ("portfolio_id", "product_id", "period_start")
 """What contracts, accounts and rules are looked up by."""
@@ -126,6 +126,7 @@ def energy_transfers(
             (energy, credited, "energy_share_ppm", "ENERGY"),
             (short, lacking, "penalty_share_ppm", "PENALTY"),
         )
+        if len(pots)
     ]
     return pl.concat([_tidy(part) for part in (energy, short, *shares)], how="diagonal")
 
@@ -154,15 +155,20 @@ def _shares(
     )
 
 
-_TRANSFER = (
-    "kind", "reason_code", "about", "payee", "payer", *MOMENT, "period_end", "site_id", "contract_id", "bid_id",
-    "activation_id", *AMOUNTS, "share_ppm", "rule_id", "price_micros_per_mwh", "price_micros_per_mw_h", "price_micros",
-    "currency",
+_TEXTS = (
+    "kind", "reason_code", "about", "payee", "payer", "portfolio_id", "product_id", "site_id", "contract_id", "bid_id",
+    "activation_id", "rule_id", "currency",
 )  # fmt: skip
+_NUMBERS = (*AMOUNTS, "share_ppm", "price_micros_per_mwh", "price_micros_per_mw_h", "price_micros")
+_TIMES = ("period_start", "period_end")
+NONE = pl.DataFrame(
+    schema=dict.fromkeys(_TEXTS, pl.String()) | dict.fromkeys(_TIMES, UTC_MICROS) | dict.fromkeys(_NUMBERS, pl.Int64())
+)
+"""No transfers, with all columns that transfers may have."""
 
 
 def _tidy(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.select(name for name in _TRANSFER if name in rows.columns)
+    return rows[[name for name in NONE.columns if name in rows.columns]]
 
 
 def two_lines(transfers: pl.DataFrame) -> pl.DataFrame:
@@ -193,6 +199,9 @@ def differences(target: pl.DataFrame, settled: pl.DataFrame) -> pl.DataFrame:
         New lines of the target as they are, then for each that changed or went away one with the differences of
         `AMOUNTS`: ``line_id, correction_no, corrects_line_id``.
     """
+    if settled.is_empty():
+        none, zero = pl.lit(None, pl.String), pl.lit(0, pl.Int64)
+        return target.with_columns(correction_no=zero, corrects_line_id=none).rename({"first_id": "line_id"})
     known = _standing(settled)
     descriptive = [name for name in target.columns if name not in {*AMOUNTS, "first_id"}]
     pairs = target.join(

@@ -7,15 +7,18 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streams.hosts.board import moment
+from streams.topology import RUNTIME
 
 if TYPE_CHECKING:
+    from streams.contracts.codec import Codec
     from streams.hosts.engine import Cut, Engine, Result
-    from streams.topology import AnyProcessor
+    from streams.hosts.log import Log
+    from streams.topology import AnyProcessor, Topology
 
 _PACKAGES = ("polars", "pyarrow", "pyruhvro", "numpy", "fastavro", "lightgbm", "pyomo", "pulp", "highspy", "chdb")
 
@@ -125,3 +128,34 @@ def config(spec: "AnyProcessor") -> dict[str, Any]:
     """A processor's configuration."""
     values = spec.config.model_dump(mode="json") if spec.config is not None else {}
     return {"name": spec.name, "every_s": spec.every.total_seconds(), "values": values}
+
+
+def declare(
+    log: "Log", codec: "Codec", topology: "Topology", specs: Iterable["AnyProcessor"], *, producer: str
+) -> dict[str, dict[str, str]]:
+    """Say once, as `audit.runtime.v1`, what the fingerprints of the commits stand for.
+
+    Returns:
+        By processor, the fingerprint of each kind.
+    """
+    fingerprints: dict[str, dict[str, str]] = {}
+    values: dict[str, tuple[str, str]] = {}
+    shared = environment()
+    for spec in specs:
+        kinds = {"CODE": code(spec), "CONFIG": config(spec), "ENVIRONMENT": shared}
+        fingerprints[spec.name] = {kind: fingerprint(held) for kind, held in kinds.items()}
+        for kind, held in kinds.items():
+            values[fingerprint(held)] = (kind, canonical(held))
+    at, end = 0, log.end(RUNTIME, 0)
+    while at < end:
+        slab = log.read(RUNTIME, 0, at, stop=end)
+        for mark in slab.keys:
+            values.pop((mark or b"").decode(), None)
+        at = slab.next_offset
+    if values:
+        events = [{"fingerprint": m, "kind": kind, "values_json": text} for m, (kind, text) in sorted(values.items())]
+        encoded = codec.encode_events(topology.topic(RUNTIME), events)
+        transaction = log.transaction(producer)
+        transaction.append(RUNTIME, 0, [event["fingerprint"].encode() for event in events], encoded)
+        transaction.commit({})
+    return fingerprints

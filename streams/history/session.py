@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import polars as pl
 
-from streams.errors import HistoryError
+from streams.errors import HistoryAwayError, HistoryError
 from streams.history import engine, tables
 
 #: What every session needs, of a server as well as in our process.
@@ -88,7 +88,7 @@ class Session:
                     client.command(f"CREATE DATABASE IF NOT EXISTS {tables.quoted(database)}", use_database=False)
             except ClickHouseError as error:
                 where = f"{options.get('host', 'localhost')}:{options.get('port', 8123)}"
-                raise HistoryError(f"history at {where}: {_one_line(error)}") from None
+                raise _kind(error)(f"history at {where}: {_one_line(error)}") from None
             client.database = database
             return client
 
@@ -122,7 +122,7 @@ class Session:
         try:
             yield
         except ClickHouseError as error:
-            raise HistoryError(f"history: {what}: {_one_line(error)}") from None
+            raise _kind(error)(f"history: {what}: {_one_line(error)}") from None
 
     def command(self, statement: str) -> None:
         """Run a statement.
@@ -174,6 +174,13 @@ def _as_text(column: pl.Series) -> pl.Series:
     with contextlib.suppress(pl.exceptions.PolarsError):
         return column.cast(text)
     return column
+
+
+def _kind(error: Exception) -> type[HistoryError]:
+    """Whether the server is away, or has said no."""
+    from clickhouse_connect.driver.exceptions import OperationalError  # noqa: PLC0415  # heavy
+
+    return HistoryAwayError if isinstance(error, OperationalError) else HistoryError
 
 
 def _text_type(dtype: Any) -> Any:

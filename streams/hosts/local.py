@@ -4,9 +4,11 @@ It is the default of a single user, the engine of the simulator and of the test 
 changelogs and transactions are the ones a cluster would carry; the clock is simulated.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from time import monotonic, sleep
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -22,13 +24,16 @@ from streams.hosts.log import AloneLog, Fence, count
 from streams.hosts.memory import MemoryLog
 from streams.hosts.registry import LogRegistry
 from streams.hosts.task import Limits, Task, changelog
-from streams.topology import COMMIT, RUNTIME, AnyProcessor, Topology
+from streams.topology import COMMIT, AnyProcessor, Topology
 
 if TYPE_CHECKING:
     from streams.history import History, Sink
 
 _FORGET_MICROS = 3 * 86_400 * 1_000_000
 _CLOCK_EDGE = "clock"
+_ASK_AGAIN_S = 0.002
+_PATIENCE_S = 10.0
+_log = logging.getLogger(__name__)
 
 
 class LocalHost:
@@ -43,6 +48,8 @@ class LocalHost:
         order: in which the processors are asked to step; the results do not depend on it.
         absent: the watermark (microseconds) of a topic that nobody here writes.
         cluster: a log of elsewhere, and its registry; the folder then holds the history alone.
+        elsewhere: whether the processors run in other processes on that log. Only the edges run here then, and time
+            goes on when all have reported the tick before.
 
     Raises:
         WiringError, HistoryError: it cannot start; the message says why.
@@ -59,6 +66,7 @@ class LocalHost:
         order: Sequence[str] | None = None,
         absent: Callable[[Topic], int] | None = None,
         cluster: tuple[AloneLog, SchemaRegistry] | None = None,
+        elsewhere: bool = False,
     ) -> None:
         self.topology = topology
         self.folder = folder
@@ -73,6 +81,8 @@ class LocalHost:
         self._twice = twice
         self._order = order
         self._absent = absent
+        self._elsewhere = elsewhere
+        self._awaited = -1
         self._history: History | None = None
         self._sink: Sink | None = None
         self.board: Board
@@ -80,7 +90,8 @@ class LocalHost:
         self.edges: list[EdgeTask]
         try:
             self._create_topics()
-            self._declare_runtime()
+            specs = () if elsewhere else topology.processors
+            self._fingerprints = commits.declare(self.log, self.codec, topology, specs, producer="host")
             self.restore()
         except BaseException:
             self.close()
@@ -118,7 +129,9 @@ class LocalHost:
         shared = Shared(self.topology, self.log, self.codec, self.history, self.sink)
         self.board = Board(self.topology, self.log, self.codec, self._absent)
         self.board.refresh()
-        names = self._order or [spec.name for spec in self.topology.ordered]
+        if self.board.ticks:
+            self._now = max(self._now, self.board.ticks[-1])
+        names = [] if self._elsewhere else self._order or [spec.name for spec in self.topology.ordered]
         specs = {spec.name: spec for spec in self.topology.processors}
         self.tasks = []
         for name in names:
@@ -150,28 +163,6 @@ class LocalHost:
             self.log.create(changelog(spec), self.topology.tasks(spec))
         for edge in self.topology.edges:
             self.log.create(f"{edge.name}.v{edge.version}.changelog", 1)
-
-    def _declare_runtime(self) -> None:
-        """Say once what the fingerprints of the commits stand for."""
-        self._fingerprints: dict[str, dict[str, str]] = {}
-        values: dict[str, tuple[str, str]] = {}
-        environment = commits.environment()
-        for spec in self.topology.processors:
-            kinds = {"CODE": commits.code(spec), "CONFIG": commits.config(spec), "ENVIRONMENT": environment}
-            self._fingerprints[spec.name] = {kind: commits.fingerprint(held) for kind, held in kinds.items()}
-            for kind, held in kinds.items():
-                values[commits.fingerprint(held)] = (kind, commits.canonical(held))
-        declared = set(self.log.read(RUNTIME, 0, 0).keys)
-        fresh = {mark: held for mark, held in values.items() if mark.encode() not in declared}
-        if not fresh:
-            return
-        events = [
-            {"fingerprint": mark, "kind": kind, "values_json": text} for mark, (kind, text) in sorted(fresh.items())
-        ]
-        transaction = self.log.transaction("host")
-        encoded = self.codec.encode_events(self.topology.topic(RUNTIME), events)
-        transaction.append(RUNTIME, 0, [event["fingerprint"].encode() for event in events], encoded)
-        transaction.commit({})
 
     # History.
 
@@ -228,6 +219,8 @@ class LocalHost:
 
     def step(self) -> bool:
         """Let the processors go as far as they can; whether any did anything."""
+        if self._elsewhere:
+            return self._await_others()
         moved = False
         while True:
             self.board.refresh()
@@ -243,6 +236,27 @@ class LocalHost:
         if moved and self.board.ticks:
             self.board.forget(self.board.ticks[-1] - _FORGET_MICROS - self._longest_delay())
         return moved
+
+    def _await_others(self) -> bool:
+        """Wait until all processors have reported the last tick; whether there is one that was not awaited before."""
+        self.board.refresh()
+        tick = self.board.ticks[-1] if self.board.ticks else -1
+        if tick <= self._awaited:
+            return False
+        begin, said = monotonic(), 0.0
+        while late := [spec.name for spec in self.topology.processors if not self._reported(spec, tick)]:
+            if monotonic() - begin > said + _PATIENCE_S:
+                said = monotonic() - begin
+                _log.warning("%s: waiting for %s since %.0f s", moment(tick), ", ".join(late), said)
+            sleep(_ASK_AGAIN_S)
+            self.board.refresh()
+        self._awaited = tick
+        self.board.forget(tick - _FORGET_MICROS - self._longest_delay())
+        return True
+
+    def _reported(self, spec: AnyProcessor, tick: int) -> bool:
+        due = self.board.last_due(spec, tick)
+        return due is None or self.board.reports(spec, due) is not None
 
     def _longest_delay(self) -> int:
         return max((span(by) for spec in self.topology.processors for by in spec.delayed.values()), default=0)

@@ -5,8 +5,10 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
+from streams.columns import UTC_MICROS
 from streams.contracts.codec import Codec
 from streams.contracts.topic import Topic
+from streams.hosts.board import micros
 from streams.hosts.log import Log
 from streams.hosts.rejects import Rejected, rejected_rows
 
@@ -24,8 +26,7 @@ class TableView:
         self._log = log
         self._codec = codec
         self._keep = keep
-        over = next((name for name in ("valid_to", "period_end") if name in topic.columns), topic.time)
-        self._over = pl.col(over)
+        self._over = next((name for name in ("valid_to", "period_end") if name in topic.columns), topic.time)
         self._bounds: tuple[int, ...] | None = None
         self._held = topic.empty()
         self._fresh: list[pl.DataFrame] = []  # read, and not yet among what is held
@@ -43,9 +44,7 @@ class TableView:
             self._shown = None
         if self._shown is None:
             self._now = now
-            self._shown = self._held
-            if self._keep is not None:
-                self._shown = self._held.filter(self._over.is_null() | (self._over >= now - self._keep))
+            self._shown = self._kept(now)
         return self._shown
 
     def move(self, bounds: tuple[int, ...], now: datetime) -> None:
@@ -64,11 +63,19 @@ class TableView:
     def _merge(self, now: datetime) -> None:
         identity = list(self.topic.identity)
         if self._keep is not None:  # what is over now stays over: time goes on
-            self._held = self._held.filter(self._over.is_null() | (self._over >= now - self._keep))
+            self._held = self._kept(now)
             self._dropped = now
         rows = pl.concat([self._held, *self._fresh])
         self._held = rows.unique(identity, keep="last", maintain_order=True).sort(identity)
         self._fresh, self._shown = [], None
+
+    def _kept(self, now: datetime) -> pl.DataFrame:
+        """What is held, less what has been over for long; the same frame where nothing has."""
+        first = self._held.get_column(self._over).min()
+        if self._keep is None or not isinstance(first, datetime) or first >= now - self._keep:
+            return self._held
+        over = pl.col(self._over)
+        return self._held.filter(over.is_null() | (over >= pl.lit(micros(now - self._keep), UTC_MICROS)))
 
     def rejected(self, low: tuple[int, ...], high: tuple[int, ...]) -> Iterator[Rejected]:
         """What could not be used between two states of the table."""

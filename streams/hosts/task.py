@@ -1,7 +1,7 @@
 """A task against a log: barriers, commits, restore. What every live host shares."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,7 @@ class Task:
         fingerprints: Mapping[str, str],
         limits: Limits,
         twice: bool = False,
+        on_restore: Callable[[int, int], None] | None = None,
     ) -> None:
         self.spec = spec
         self.partition = partition
@@ -68,6 +69,8 @@ class Task:
         self._tail_bytes = 0
         self._snapshot_bytes = 0
         self._counted = self._refused = 0
+        self._on_restore = on_restore
+        self.consumed = self.rejected = 0
         self._stopped = ""
         topology = shared.topology
         lane = topology.lane(spec)
@@ -285,6 +288,8 @@ class Task:
 
     def _guard(self, result: Result) -> None:
         """Stop a processor that turns down too much; what it turned down is safe in the rejected topic."""
+        self.consumed += result.consumed
+        self.rejected += len(result.rejected)
         self._counted += result.consumed
         self._refused += len(result.rejected)
         limits = self._limits
@@ -331,6 +336,8 @@ class Task:
                     self._snapshot_bytes += len(value) if snapshot else 0
                     self._tail_bytes += 0 if snapshot else len(value)
             at = slab.next_offset
+            if self._on_restore is not None:
+                self._on_restore(at, end)
         if committed is not None and committed != (meta["commit_no"] if meta else 0):
             raise FencedError(
                 f"task {self.name}: the changelog ends at commit {meta['commit_no'] if meta else 0}, the group at "

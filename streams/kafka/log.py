@@ -60,6 +60,8 @@ class KafkaLog:
         name = slot or f"look-{id(self)}"
         self._bulk = Reader(settings, f"{name}.inputs", self.start, self._wait_check) if inputs else None
         self._side = Reader(settings, f"{name}.side", self.start, self._wait_check)
+        if self._bulk is not None:
+            self._bulk.linger_s = settings.batch_ms / 1_000
         self._producers: dict[str, Producer] = {}
         self._members: dict[str, Membership] = {}
         self._open: list[KafkaTransaction] = []
@@ -131,9 +133,9 @@ class KafkaLog:
             [(1, _origin(message)) for message in messages] if self._origins else [],
         )
 
-    def wait(self, seconds: float) -> None:
-        """Until something of what is read comes, or the time is over."""
-        self._side.wait(seconds)
+    def wait(self, seconds: float, *, inputs: bool = False) -> None:
+        """Until something comes (of the inputs, or of all the rest), or the time is over."""
+        (self._bulk if inputs and self._bulk is not None else self._side).wait(seconds)
 
     def forget(self, places: Sequence[Place]) -> None:
         """Let go of partitions that are no longer read."""

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from time import monotonic
 
 import numpy as np
 from confluent_kafka import Consumer, Message, TopicPartition
@@ -48,6 +49,7 @@ class Reader:
         self, settings: KafkaSettings, name: str, start: Callable[[str, int], int], check: Callable[[], None]
     ) -> None:
         self._settings = settings
+        self.linger_s = 0.0
         self._start = start
         self._check = check
         self._held: dict[tuple[str, int], _Held] = {}
@@ -73,16 +75,24 @@ class Reader:
         """Messages from ``start``, and where to read on."""
         held = self._at(place, start)
         wait = 0.0
+        until = 0.0
         while True:
             count = len(held.messages) if stop is None else held.index(stop)
             if count >= limit or (stop is not None and held.position >= stop):
                 break
             pulled = self._pull(place, wait)
-            if stop is None and not pulled:
-                break
-            if not pulled:
+            if pulled:
+                continue
+            if stop is not None:
                 wait = PAUSE_S
                 self._check()
+            elif not held.messages or not self.linger_s:
+                break
+            else:  # more may come at once
+                until = until or monotonic() + self.linger_s
+                wait = until - monotonic()
+                if wait <= 0:
+                    break
         if held.paused and len(held.messages) < self._cap() // 2:
             self._pause(place, held, paused=False)
         messages = held.messages[: min(count, limit)]

@@ -1,13 +1,14 @@
 """A local cluster starts, is found again, ends, and comes back after kills; nothing of it is left behind."""
 
-import contextlib
 import json
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -441,16 +442,22 @@ def test_settings_are_written_as_java_reads_them() -> None:
 
 def test_a_lock_is_not_held_twice_though_its_folder_was_deleted(tmp_path: Path) -> None:
     path = tmp_path / "cluster" / ".lock"
-    inside: list[str] = []
+    said: list[str] = []
+    inside = threading.Event()
 
-    def hold(name: str) -> None:
+    def second() -> None:
         with process.locked(path):
-            inside.append(name)
-            time.sleep(0.1)
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
-            inside.append(name)
+            inside.set()
+            time.sleep(0.3)
+            said.append("second")
 
-    with ThreadPoolExecutor(4) as several:
-        list(several.map(hold, "abcd"))
-    assert [inside[i] for i in range(0, 8, 2)] == [inside[i] for i in range(1, 8, 2)]
+    waiter = threading.Thread(target=second)
+    with process.locked(path):
+        waiter.start()
+        time.sleep(0.3)  # it waits for the lock that is deleted now
+        shutil.rmtree(path.parent)
+    assert inside.wait(10)
+    with process.locked(path):
+        said.append("third")
+    waiter.join()
+    assert said == ["second", "third"]

@@ -32,7 +32,11 @@ def locked(path: Path) -> Iterator[None]:
         with path.open("a") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             # The one before may have deleted the folder with the lock in it: then this is a lock that nobody sees.
-            if not path.exists() or path.stat().st_ino != os.fstat(held.fileno()).st_ino:
+            try:
+                seen = os.path.samestat(path.stat(), os.fstat(held.fileno()))
+            except FileNotFoundError:
+                seen = False
+            if not seen:
                 continue
             yield
             return

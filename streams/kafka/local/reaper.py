@@ -28,7 +28,7 @@ def _command(pid: int) -> str:
 
 def main(folder: Path) -> None:
     """Wait for the owner's end."""
-    if not sys.stdin.buffer.read():
+    if sys.stdin.buffer.read():
         return
     with suppress(OSError, ValueError, KeyError, TypeError):
         for process in json.loads((folder / "cluster.json").read_text())["processes"]:
