@@ -35,36 +35,33 @@ def merit_order(
         to it, ``firm_quantity_w`` of the step, ``min_quantity_w`` (smallest of its offers), ``resources`` in it; Int64.
     """
     price = -((-pl.col("price_micros_per_mwh")) // price_step_micros) * price_step_micros
-    own = pl.concat_str("resource_id", pl.lit("/"), pl.col("step").cast(pl.String))
-    group = [*by, "_group"]
-    rows = offers.with_columns(
-        price_micros_per_mwh=price, _group=pl.coalesce("limit_group", own), _quantity=pl.col("quantity_w")
-    ).sort(*by, "price_micros_per_mwh", "resource_id", "step")
+    rows = offers.with_columns(price_micros_per_mwh=price, _group=_GROUP)
+    rows = rows.sort(*by, "_group", "price_micros_per_mwh", "resource_id", "step")
+    rows = rows.with_columns(_curve=pl.struct(by).rle_id(), _reached=pl.col("quantity_w").cum_sum())
     # The energy of a group lets it hold so much power in all, whichever of its steps gives it.
-    bound = (pl.col("energy_limit_wh").min().over(group) * 3600 // hold_s).fill_null(
-        pl.col("_quantity").sum().over(group)
-    )
-    reached = pl.col("_quantity").cum_sum().over(group)
-    rows = rows.with_columns(
-        _firm=pl.min_horizontal(reached, bound) - pl.min_horizontal(reached - pl.col("_quantity"), bound)
-    )
-    firm = (pl.col("_firm") * pl.col("reliability").fill_null(1.0)).floor().cast(pl.Int64)
-    steps = rows.group_by(*by, "price_micros_per_mwh", maintain_order=True).agg(
-        quantity_w=pl.col("quantity_w").sum(),
-        firm_quantity_w=firm.sum(),
-        min_quantity_w=pl.col("min_quantity_w").min(),
-        resources=pl.col("resource_id").n_unique().cast(pl.Int64),
-    )
-    return steps.with_columns(
-        step=pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over(by),
-        cumulative_w=pl.col("quantity_w").cum_sum().over(by),
-    ).select(
-        *by,
-        "step",
-        "price_micros_per_mwh",
-        "quantity_w",
-        "cumulative_w",
-        "firm_quantity_w",
-        "min_quantity_w",
-        "resources",
-    )
+    bound = (_ENERGY * 3600 // hold_s).fill_null(_POWER)
+    firm = pl.min_horizontal(_REACHED, bound) - pl.min_horizontal(_REACHED - pl.col("quantity_w"), bound)
+    rows = rows.with_columns(_firm=firm)
+    steps = rows.group_by("_curve", "price_micros_per_mwh", maintain_order=True).agg(pl.col(by).first(), **_STEP)
+    steps = steps.sort("_curve", "price_micros_per_mwh")
+    return steps.select(*by, *_NUMBERED)
+
+
+_GROUP = pl.coalesce("limit_group", pl.concat_str("resource_id", pl.lit("/"), pl.col("step").cast(pl.String)))
+_ENERGY = pl.col("energy_limit_wh").min().over("_curve", "_group")
+_POWER = pl.col("quantity_w").sum().over("_curve", "_group")
+# A running sum in each group is slow: groups are many and short. It is that of all rows since the group's first.
+_REACHED = pl.col("_reached") - (pl.col("_reached") - pl.col("quantity_w")).min().over("_curve", "_group")
+_STEP = {
+    "quantity_w": pl.col("quantity_w").sum(),
+    "firm_quantity_w": (pl.col("_firm") * pl.col("reliability").fill_null(1.0)).floor().cast(pl.Int64).sum(),
+    "min_quantity_w": pl.col("min_quantity_w").min(),
+    "resources": pl.col("resource_id").n_unique().cast(pl.Int64),
+}
+_NUMBERED = (
+    pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over("_curve").alias("step"),
+    pl.col("price_micros_per_mwh"),
+    pl.col("quantity_w"),
+    pl.col("quantity_w").cum_sum().over("_curve").alias("cumulative_w"),
+    pl.col("firm_quantity_w", "min_quantity_w", "resources"),
+)

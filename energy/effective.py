@@ -1,9 +1,12 @@
 """Effective-dated entries: which of them hold at given moments."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime
 
 import polars as pl
+
+from energy.remembered import remembered
 
 
 def holding(
@@ -52,3 +55,23 @@ def current(entries: pl.DataFrame, at: datetime, *, entry: Sequence[str]) -> pl.
     latest = begun.sort(*entry, "valid_from").unique(list(entry), keep="last", maintain_order=True)
     ended = (pl.col("valid_to") <= at).fill_null(value=False)
     return latest.filter((pl.col("status") == "ACTIVE") & ~ended)
+
+
+def unchanged_since(at: datetime, *entries: pl.DataFrame) -> datetime:
+    """Return the last moment up to an instant at which one of the entries began or ended.
+
+    The same entries hold then and at the instant. Before the first of them it is the instant itself.
+
+    Args:
+        at: Aware instant.
+        entries: Tables of versions: ``valid_from, valid_to``.
+    """
+    moments = _moments(*entries)
+    begun = bisect_right(moments, at)
+    return moments[begun - 1] if begun else at
+
+
+@remembered
+def _moments(*entries: pl.DataFrame) -> list[datetime]:
+    dates = [frame[name].drop_nulls() for frame in entries for name in ("valid_from", "valid_to")]
+    return pl.concat(dates).unique().sort().to_list()

@@ -15,7 +15,9 @@ Cost per MWh at the connection, relative to resting (r = ec x ed is the round tr
 * down: r x wear + (1 - r) x retail price: of what is bought now, r saves a purchase later.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 
 import polars as pl
 
@@ -105,40 +107,50 @@ def storage_offers(slots: pl.DataFrame, *, hold_s: int = 900) -> pl.DataFrame:
         ``max_duration_s``, ``rebound_ratio``.
     """
     full = _with_defaults(slots)
+    others = [name for name in full.columns if name not in Storage.__dataclass_fields__]
+    both = pl.concat([full.select(*others, "available", **_DIRECTIONS[direction]) for direction in (UP, DOWN)])
+    offered = _offered(hold_s)
+    return both.with_columns(**offered).filter(_OFFERING).select(*others, "direction", *offered, "rebound_ratio")
+
+
+def _directions() -> Mapping[str, Mapping[str, pl.Expr]]:
+    """What a direction rests on: energy, power, cost. Made once: an expression costs more to make than to evaluate."""
     low = pl.max_horizontal("fill_level_min", "owner_fill_min")
     high = pl.min_horizontal("fill_level_max", "owner_fill_max")
     above = ((pl.col("fill_level") - low) * pl.col("storage_wh")).clip(lower_bound=0.0)
     below = ((high - pl.col("fill_level")) * pl.col("storage_wh")).clip(lower_bound=0.0)
     round_trip = pl.col("charge_efficiency") * pl.col("discharge_efficiency")
     wear, retail = pl.col("wear_micros_per_mwh"), pl.col("retail_micros_per_mwh")
-    up = full.with_columns(
-        direction=pl.lit(UP),
-        room=above * pl.col("discharge_efficiency"),
-        power=pl.min_horizontal(-pl.col("power_min_w"), pl.col("up_limit_w").clip(lower_bound=0.0)),
-        cost=wear + (1.0 / round_trip - 1.0) * retail,
-        rebound_ratio=1.0 / round_trip,
-    )
-    down = full.with_columns(
-        direction=pl.lit(DOWN),
-        room=below / pl.col("charge_efficiency"),
-        power=pl.min_horizontal(pl.col("power_max_w"), pl.col("down_limit_w").clip(lower_bound=0.0)),
-        cost=round_trip * wear + (1.0 - round_trip) * retail,
-        rebound_ratio=round_trip,
-    )
-    inputs = [name for name in Storage.__dataclass_fields__ if name in full.columns]
+    up = {
+        "direction": pl.lit(UP),
+        "room": above * pl.col("discharge_efficiency"),
+        "power": pl.min_horizontal(-pl.col("power_min_w"), pl.col("up_limit_w").clip(lower_bound=0.0)),
+        "cost": wear + (1.0 / round_trip - 1.0) * retail,
+        "rebound_ratio": 1.0 / round_trip,
+    }
+    down = {
+        "direction": pl.lit(DOWN),
+        "room": below / pl.col("charge_efficiency"),
+        "power": pl.min_horizontal(pl.col("power_max_w"), pl.col("down_limit_w").clip(lower_bound=0.0)),
+        "cost": round_trip * wear + (1.0 - round_trip) * retail,
+        "rebound_ratio": round_trip,
+    }
+    return {UP: up, DOWN: down}
+
+
+_DIRECTIONS = _directions()
+_OFFERING = pl.col("available") & (pl.col("quantity_w") > 0)
+
+
+@cache
+def _offered(hold_s: int) -> Mapping[str, pl.Expr]:
     quantity = pl.min_horizontal("power", pl.col("room") * (3600.0 / hold_s)).floor().cast(pl.Int64)
-    return (
-        pl.concat([up, down])
-        .filter("available")
-        .with_columns(
-            quantity_w=quantity,
-            energy_limit_wh=pl.col("room").round(6).floor().cast(pl.Int64),  # 0.6 - 0.2 of 10 kWh is 4000 Wh
-            price_micros_per_mwh=pl.col("cost").round(0, mode="half_to_even").cast(pl.Int64),
-            max_duration_s=pl.col("room") * 3600.0 / quantity,
-        )
-        .filter(pl.col("quantity_w") > 0)
-        .drop([*inputs, "room", "power", "cost"])
-    )
+    return {
+        "quantity_w": quantity,
+        "energy_limit_wh": pl.col("room").round(6).floor().cast(pl.Int64),  # 0.6 - 0.2 of 10 kWh is 4000 Wh
+        "price_micros_per_mwh": pl.col("cost").round(0, mode="half_to_even").cast(pl.Int64),
+        "max_duration_s": pl.col("room") * 3600.0 / quantity,
+    }
 
 
 def _with_defaults(slots: pl.DataFrame) -> pl.DataFrame:
@@ -182,38 +194,47 @@ def apply_preferences(slots: pl.DataFrame, preferences: pl.DataFrame, *, period_
     Returns:
         The slots in their order with ``available, owner_fill_min, owner_fill_max``.
     """
-    key = ["resource_id", "period_start"]
-    begins = pl.col("period_start")
-    pairs = slots.select(*key, "timezone").join(preferences, on="resource_id", maintain_order="left_right")
-    pairs = pairs.filter(
-        (begins >= pl.col("valid_from")) & (pl.col("valid_to").is_null() | (begins < pl.col("valid_to")))
-    )
-    held = _in_window(pairs, period_s)
-    wishes = held.group_by(key, maintain_order=True).agg(
-        available=(pl.col("available").fill_null(True) & (pl.col("automation") != "OFF")).all(),
-        owner_fill_min=pl.col("fill_level_min").max(),
-        owner_fill_max=pl.col("fill_level_max").min(),
-    )
-    return slots.join(wishes, on=key, how="left", maintain_order="left").with_columns(
-        pl.col("available").fill_null(True),
-        pl.col("owner_fill_min").fill_null(0.0),
-        pl.col("owner_fill_max").fill_null(1.0),
-    )
+    numbered = slots.with_row_index("_slot")
+    pairs = numbered[["_slot", "resource_id", "period_start", "timezone"]]
+    pairs = pairs.join(preferences, on="resource_id", maintain_order="left_right").filter(_VALID)
+    wishes = _in_window(pairs, period_s).group_by("_slot", maintain_order=True).agg(**_WISHES)
+    found = numbered.join(wishes, on="_slot", how="left", maintain_order="left")
+    return found.with_columns(**_NO_WISHES).drop("_slot")
+
+
+_VALID = (pl.col("period_start") >= pl.col("valid_from")) & (
+    pl.col("valid_to").is_null() | (pl.col("period_start") < pl.col("valid_to"))
+)
+_WISHES = {
+    "available": (pl.col("available").fill_null(True) & (pl.col("automation") != "OFF")).all(),
+    "owner_fill_min": pl.col("fill_level_min").max(),
+    "owner_fill_max": pl.col("fill_level_max").min(),
+}
+_NO_WISHES = {
+    "available": pl.col("available").fill_null(True),
+    "owner_fill_min": pl.col("owner_fill_min").fill_null(0.0),
+    "owner_fill_max": pl.col("owner_fill_max").fill_null(1.0),
+}
 
 
 def _in_window(pairs: pl.DataFrame, period_s: int) -> pl.DataFrame:
     """Keep the periods that overlap their preference's daily window."""
+    if all(pairs[name].null_count() == len(pairs) for name in ("weekdays", "day_from_s", "day_to_s")):
+        return pairs
     zones = pairs["timezone"].unique(maintain_order=True).to_list()
-    parts = []
-    for zone in zones:
-        local = pl.col("period_start").dt.convert_time_zone(zone)
-        second = local.dt.hour().cast(pl.Int64) * 3600 + local.dt.minute().cast(pl.Int64) * 60
-        weekday = to_local_date(pl.col("period_start"), zone).dt.weekday().cast(pl.Int64) - 1
-        bits = pl.col("weekdays").fill_null(127)
-        today = (bits // 2**weekday) % 2 == 1
-        yesterday = (bits // 2 ** ((weekday + 6) % 7)) % 2 == 1
-        start, end = pl.col("day_from_s").fill_null(0), pl.col("day_to_s").fill_null(DAY_S)
-        begun, going = second + period_s > start, second < end
-        inside = pl.when(start < end).then(today & begun & going).otherwise((today & begun) | (yesterday & going))
-        parts.append(pairs.filter((pl.col("timezone") == zone) & inside))
-    return pl.concat(parts) if parts else pairs
+    parts = [pairs.filter(pl.col("timezone") == zone).with_columns(**_clock(zone)) for zone in zones]
+    bits = pl.col("weekdays").fill_null(127)
+    today = (bits // 2 ** pl.col("_weekday")) % 2 == 1
+    yesterday = (bits // 2 ** ((pl.col("_weekday") + 6) % 7)) % 2 == 1
+    start, end = pl.col("day_from_s").fill_null(0), pl.col("day_to_s").fill_null(DAY_S)
+    begun, going = pl.col("_second") + period_s > start, pl.col("_second") < end
+    inside = pl.when(start < end).then(today & begun & going).otherwise((today & begun) | (yesterday & going))
+    return pl.concat(parts).filter(inside)
+
+
+def _clock(zone: str) -> Mapping[str, pl.Expr]:
+    local = pl.col("period_start").dt.convert_time_zone(zone)
+    return {
+        "_second": local.dt.hour().cast(pl.Int64) * 3600 + local.dt.minute().cast(pl.Int64) * 60,
+        "_weekday": to_local_date(pl.col("period_start"), zone).dt.weekday().cast(pl.Int64) - 1,
+    }

@@ -25,8 +25,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from energy.baseline import Adjustment, HighXOfY
-from energy.derived import Derived
 from energy.intervals import Gaps
+from energy.remembered import remembered
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first is ten times as fast, where it was built
 SHIPPED = Path(__file__).parent / "rules"
@@ -217,7 +217,7 @@ class Rulebook:
         return kind(row[column])
 
 
-@Derived
+@remembered
 def rulebook(published: pl.DataFrame) -> Rulebook:
     """Return the rules of a table of RulePublished."""
     return Rulebook(published.to_dicts())

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from energy.effective import current, holding
+from energy.effective import current, holding, unchanged_since
 from energy.time import UTC_MICROS
 
 
@@ -63,3 +63,14 @@ def test_current_is_what_holds_at_one_instant() -> None:
     )
     held = {day: current(known, at(day), entry=["contract_id"])["share"].to_list() for day in (1, 3, 5, 6)}
     assert held == {1: [10, 50, 70], 3: [20, 40, 50, 70], 5: [20, 40, 70], 6: [40, 70]}
+
+
+def test_since_the_last_date_of_any_entry_the_same_hold() -> None:
+    one = entries(("c", "s", 2, 6, "ACTIVE", 10))
+    two = entries(("d", "s", 4, None, "ACTIVE", 20))
+    days = [unchanged_since(at(day), one, two).day for day in range(1, 8)]
+    assert days == [1, 2, 2, 4, 4, 6, 6]
+    for table in (one, two):
+        for day, since in enumerate(days, 1):
+            held = current(table, at(day), entry=["contract_id"])
+            assert held.equals(current(table, at(since), entry=["contract_id"]))

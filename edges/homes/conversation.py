@@ -142,9 +142,12 @@ def on_wake(talk: Talk) -> Iterator[Made]:
         session.stored_wh = (made.batteries.capacity_wh * config.target_fill_level).tolist()
     now_s = seconds(talk.now)
     if session.sent_at is not None and session.sent_at <= talk.now:
+        told: list[tuple[pl.DataFrame, pl.DataFrame]] = []
         while (end_s := seconds(session.next_at)) <= now_s:
-            yield from _quarter(Quarter(session, config, made, end_s))
+            told.append(_quarter(Quarter(session, config, made, end_s)))
             session.next_at = instant(end_s + QUARTER_S)
+        yield Emit(ReadingTaken, pl.concat([sent for sent, _ in told]))
+        yield Emit(StateReported, pl.concat([now for _, now in told]))
         session.sent_at = _sent_at(config, session.next_at)
     due = sorted(
         (one for one in session.reports if one.at_s <= now_s), key=lambda one: (one.at_s, one.home, one.status)
@@ -288,7 +291,8 @@ class Quarter:
         return load_w[:, first : first + STEPS], pv_w[:, first : first + STEPS]
 
 
-def _quarter(quarter: Quarter) -> Iterator[Made]:
+def _quarter(quarter: Quarter) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Let the batteries act; the readings and the states that are sent of the quarter-hour."""
     session, made, end_s = quarter.session, quarter.made, quarter.end_s
     load_w, pv_w = quarter.powers()
     asked_w, busy = _asked(quarter)
@@ -302,9 +306,9 @@ def _quarter(quarter: Quarter) -> Iterator[Made]:
     power_w = np.empty((len(made), len(KINDS), STEPS))
     power_w[:, BATTERY], power_w[:, LOAD], power_w[:, PV] = battery_w, load_w, pv_w
     power_w[:, METER] = load_w + pv_w + battery_w
-    yield Emit(ReadingTaken, _sent(quarter, power_w, up))
+    sent = _sent(quarter, power_w, up)
     now = states(made, end_s, np.array(session.stored_wh))
-    yield Emit(StateReported, now if up.all() else now.filter(pl.Series(up)))
+    return sent, now if up.all() else now.filter(pl.Series(up))
 
 
 def _asked(quarter: Quarter) -> tuple[Floats, NDArray[np.bool_]]:

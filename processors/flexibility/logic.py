@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from energy.effective import current
-from energy.time import QUARTER, UTC_MICROS, local_date, local_day, quarter_start, quarters_between
+from energy.time import QUARTER, instant, local_date, local_day, quarter_start
 from processors.flexibility import offers as of
 from processors.flexibility.state import (
     Ahead,
@@ -152,8 +152,8 @@ def day_ahead(ctx: Context[Config]) -> Iterator[Emit[FlexibilityOffered]]:
         begins = {local_day(day, zone)[0] for zone in of.timezones(ctx, sites)}
         ends = sites["ends"].max()
         assert isinstance(ends, datetime)
-        starts = quarters_between(max(min(begins), quarter_start(ctx.now) + QUARTER), ends) if begins else []
-        slots = of.slots(ctx, sites, starts)
+        soon = quarter_start(ctx.now) + QUARTER
+        slots = of.slots(ctx, sites, max(soon, min(begins, default=ends)), ends)
         slots = slots.filter(pl.col("local_date") == day)
         made = of.worked_out(ctx, of.assumed(ctx, slots))
         if made is None:  # no retail price yet
@@ -170,12 +170,14 @@ def registered_anew(ctx: Context[Config]) -> Iterator[Emit[FlexibilityOffered]]:
     changed = ctx.state(Changed).scan()
     ctx.state(Changed).delete(changed)
     soon = quarter_start(ctx.now) + QUARTER
-    offered = ctx.state(Offer).scan(Offer.period_start >= soon).join(changed, on="site_id", how="semi")
+    offered = ctx.state(Offer).scan(Offer.period_start >= instant(soon)).join(changed, on="site_id", how="semi")
     if not len(offered):
         return
-    starts = offered["period_start"].unique().sort().to_list()
-    slots = of.slots(ctx, changed, starts)
-    near = pl.col("period_start") < ctx.now + ctx.config.near
+    last = offered["period_start"].max()
+    assert isinstance(last, datetime)
+    slots = of.slots(ctx, changed, soon, last + QUARTER)
+    slots = slots.join(offered, on="period_start", how="semi", maintain_order="left")
+    near = pl.col("period_start") < instant(ctx.now + ctx.config.near)
     held = pl.concat([of.assumed(ctx, slots.filter(~near)), of.reported(ctx, slots.filter(near))])
     made = of.worked_out(ctx, held)
     if made is not None:
@@ -189,17 +191,17 @@ def near_term(ctx: Context[Config]) -> Iterator[Emit[FlexibilityOffered]]:
         return
     told = ctx.state(Told).get(of.levels(ctx), suffix="_told")
     stale = ctx.now + config.near / 2
-    moved = [_moved(row, stale, config.threshold) for row in told[NEAR].iter_rows()]
+    moved = [_moved(row, stale, config.threshold) for row in told[NEAR].rows()]
     if not any(moved):
         return
     due = told.filter(moved)
     soon, until = quarter_start(ctx.now) + QUARTER, ctx.now + config.near
-    slots = of.slots(ctx, due.select("site_id").unique(maintain_order=True), quarters_between(soon, until))
-    slots = slots.join(due, on="resource_id", how="semi", maintain_order="left")
-    made = of.worked_out(ctx, of.reported(ctx, slots))
+    slots = of.slots(ctx, due, soon, until)
+    full = due.select("resource_id", "fill_level", "usable")
+    made = of.worked_out(ctx, slots.join(full, on="resource_id", maintain_order="left"))
     if made is None:
         return
-    ctx.state(Told).put(due.with_columns(until=pl.lit(until, UTC_MICROS)))
+    ctx.state(Told).put(due.with_columns(until=instant(until)))
     yield from of.changes(ctx, slots, made)
 
 

@@ -9,8 +9,8 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from energy.derived import Derived
 from energy.intervals import READING, SUMS, Gaps, decide_quality, fold, merge, micros, touched
+from energy.remembered import remembered
 from energy.rules import Rulebook
 from energy.time import EPOCH, MICRO, QUARTER, QUARTER_US, UTC_MICROS, instant, quarter_start, quarters_between
 from streams import Batch, Col, Context, Emit, Keyed, Reject
@@ -194,7 +194,7 @@ def _version(book: Rulebook, at: datetime) -> Version | None:
     return Version(Gaps(continuous, gap), measured_min, coverage_min)
 
 
-@Derived
+@remembered
 def reading_terms(table: pl.DataFrame) -> Terms | None:
     """The rules on readings, None while there are none."""
     return Terms(table.filter(pl.col("rule_id").is_in(RULES) & (pl.col("scope") == ""))) or None

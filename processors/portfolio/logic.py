@@ -6,7 +6,10 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from energy.aggregation import merit_order
-from energy.rules import Rulebook
+from energy.effective import unchanged_since
+from energy.remembered import remembered
+from energy.rules import rulebook
+from energy.time import UTC_MICROS, instant
 from streams import Batch, Col, Context, Emit, Keyed
 from topics import FlexibilityOffered, PortfolioAggregated, ProductDefined, RulePublished, SiteRegistered
 
@@ -14,6 +17,9 @@ MARKET = ["portfolio_id", "product_id", "direction", "period_start"]
 CURVE = ["portfolio_id", "zone", "product_id", "direction", "period_start", "step"]
 BY = ("portfolio_id", "zone", "product_id", "direction", "period_start", "period_end", "currency")
 STATED = ("quantity_w", "firm_quantity_w", "min_quantity_w", "resources", "price_micros_per_mwh")
+DIFFERS = ~pl.all_horizontal(pl.col(name) == pl.col(f"{name}_was") for name in STATED).fill_null(value=False)
+GONE = {name: pl.lit(0, pl.Int64) for name in ("quantity_w", "firm_quantity_w", "min_quantity_w", "resources")}
+SHARE = (pl.col("here") / pl.col("known")).fill_null(0.0).clip(0.0, 1.0)
 KEEP = timedelta(hours=2)
 
 
@@ -83,7 +89,9 @@ def on_tick(ctx: Context[None]) -> Iterator[Emit[PortfolioAggregated]]:
     if not len(changed):
         return
     markets = changed.select(MARKET).unique(maintain_order=True)
-    offers = ctx.state(Offer).scan(pl.col("period_start").is_in(markets["period_start"].unique().sort().implode()))
+    starts = markets["period_start"].to_physical()
+    first, last = (pl.lit(edge, UTC_MICROS) for edge in (starts.min(), starts.max()))
+    offers = ctx.state(Offer).scan(Offer.period_start.is_between(first, last))
     offers = offers.join(markets, on=MARKET, how="semi", maintain_order="left")
     curves = stated(ctx, offers)
     events = differences(ctx, curves, markets)
@@ -96,7 +104,7 @@ def on_tick(ctx: Context[None]) -> Iterator[Emit[PortfolioAggregated]]:
             with_coverage(ctx, events, offers).with_columns(
                 grid_node_id=pl.lit(""),
                 utilisation=pl.lit("ANY_LEVEL"),
-                known_until=pl.lit(ctx.watermark(FlexibilityOffered), pl.Datetime("us", "UTC")),
+                known_until=instant(ctx.watermark(FlexibilityOffered)),
                 decided_by=pl.lit("WATERMARK"),
             ),
         )
@@ -104,17 +112,29 @@ def on_tick(ctx: Context[None]) -> Iterator[Emit[PortfolioAggregated]]:
 
 def hold_s(ctx: Context[None], product_id: str) -> int:
     """Seconds for which a firm quantity must last: the longest activation, as often as one may come in a day."""
-    products = ctx.table(ProductDefined).filter(ProductDefined.product_id == product_id)
-    scopes = (product_id, *products["kind"].to_list()[-1:])
-    book = Rulebook(ctx.table(RulePublished).to_dicts())
+    scopes = (product_id, *kinds(ctx.table(ProductDefined)).get(product_id, ()))
+    book = rulebook(ctx.table(RulePublished))
     longest = book.long("market.max_activation", ctx.now, scopes)
     return longest * book.long("market.max_activations_per_day", ctx.now, scopes)
 
 
+@remembered
+def kinds(products: pl.DataFrame) -> dict[str, tuple[str, ...]]:
+    """The kind of each product, as it was defined last."""
+    return {product: (kind,) for product, kind in products[["product_id", "kind"]].rows()}
+
+
 def zones(ctx: Context[None]) -> pl.DataFrame:
     """The zone of each site, from its registration that is in force; a site without one is in zone ''."""
-    sites = ctx.table(SiteRegistered).filter(SiteRegistered.valid_from <= ctx.now)
-    newest = sites.sort("valid_from", maintain_order=True).unique("site_id", keep="last", maintain_order=True)
+    sites = ctx.table(SiteRegistered)
+    return zones_at(unchanged_since(ctx.now, sites), sites)
+
+
+@remembered
+def zones_at(at: datetime, sites: pl.DataFrame) -> pl.DataFrame:
+    """The same at an instant."""
+    newest = sites.filter(SiteRegistered.valid_from <= at).sort("valid_from", maintain_order=True)
+    newest = newest.unique("site_id", keep="last", maintain_order=True)
     return newest.select("site_id", zone=SiteRegistered.zone.fill_null(""))
 
 
@@ -122,7 +142,7 @@ def stated(ctx: Context[None], offers: pl.DataFrame) -> pl.DataFrame:
     """The curves of offers: columns of `Curve` less the revision, steps from 0."""
     placed = offers.filter(pl.col("quantity_w") > 0).join(zones(ctx), on="site_id", how="left", maintain_order="left")
     placed = placed.with_columns(pl.col("zone").fill_null(""))
-    book = Rulebook(ctx.table(RulePublished).to_dicts())
+    book = rulebook(ctx.table(RulePublished))
     parts = []
     for (product_id,), part in placed.group_by("product_id", maintain_order=True):
         price_step = book.long("portfolio.price_step", ctx.now, (str(product_id),))
@@ -139,23 +159,25 @@ def differences(ctx: Context[None], curves: pl.DataFrame, markets: pl.DataFrame)
     """What differs from what was stated, with its revision; steps that are no more have quantity 0."""
     state = ctx.state(Curve)
     known = state.get(curves, suffix="_was")
-    same = pl.all_horizontal(pl.col(name) == pl.col(f"{name}_was") for name in STATED).fill_null(value=False)
-    news = known.filter(~same).with_columns(revision=pl.col("revision_was").fill_null(-1) + 1)
-    gone = (
-        state.scan(pl.col("quantity_w") > 0)
-        .join(markets, on=MARKET, how="semi", maintain_order="left")
-        .join(curves, on=CURVE, how="anti", maintain_order="left")
-        .with_columns(*(pl.lit(0, pl.Int64).alias(name) for name in STATED[:4]), revision=pl.col("revision") + 1)
-    )
+    news = known.filter(DIFFERS).with_columns(revision=pl.col("revision_was").fill_null(-1) + 1)
+    stated = state.scan(pl.col("quantity_w") > 0).join(markets, on=MARKET, how="semi", maintain_order="left")
+    gone = stated.join(curves, on=CURVE, how="anti", maintain_order="left")
     names = list(Curve.__columns__)
-    return pl.concat([news.select(names), gone.select(names)])
+    if not len(gone):
+        return news.select(names)
+    return pl.concat([news.select(names), gone.with_columns(pl.col("revision") + 1, **GONE).select(names)])
 
 
 def with_coverage(ctx: Context[None], events: pl.DataFrame, offers: pl.DataFrame) -> pl.DataFrame:
     """The share of the portfolio's offering resources that offer in each quarter-hour."""
-    known = ctx.state(Known).scan().group_by("portfolio_id", maintain_order=True).agg(known=pl.len())
+    known = resources(ctx.state(Known).scan())
     here = offers.group_by(MARKET, maintain_order=True).agg(here=pl.col("resource_id").n_unique())
     both = events.join(known, on="portfolio_id", how="left", maintain_order="left")
     both = both.join(here, on=MARKET, how="left", maintain_order="left")
-    share = (pl.col("here") / pl.col("known")).fill_null(0.0).clip(0.0, 1.0)
-    return both.with_columns(coverage=share).drop("here", "known")
+    return both.with_columns(coverage=SHARE).drop("here", "known")
+
+
+@remembered
+def resources(known: pl.DataFrame) -> pl.DataFrame:
+    """How many resources offer for each portfolio."""
+    return known.group_by("portfolio_id", maintain_order=True).agg(known=pl.len())

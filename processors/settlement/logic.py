@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from energy.derived import Derived
 from energy.ids import composed, stamp, to_composed, to_stamp
+from energy.remembered import remembered
 from energy.rules import rulebook
 from energy.time import instant
 from processors.settlement import transfers as tr
@@ -134,7 +134,7 @@ def _spans(starts: pl.Series) -> list[tuple[datetime, datetime]]:
     return spans
 
 
-@Derived
+@remembered
 def _agreed(contracts: pl.DataFrame, products: pl.DataFrame, rules: pl.DataFrame) -> pl.DataFrame:
     """What contracts, products and rules say, version by version."""
     return pl.concat([
