@@ -12,18 +12,21 @@ from streams.columns import Keyed
 from streams.contracts import Contracts
 from streams.contracts.partition import partitions_of
 from streams.contracts.record import Record
+from streams.contracts.registry import SchemaRegistry
 from streams.contracts.topic import Field, Topic
 from streams.edge import Edge, Message, Send, Session
 from streams.errors import StreamsError
 from streams.hosts.board import micros
 from streams.hosts.local import LocalHost
-from streams.hosts.log import CrashPoint
+from streams.hosts.log import AloneLog, CrashPoint
 from streams.hosts.replay import ReplayHost
 from streams.hosts.task import Limits
 from streams.processor import Processor
 from streams.topology import CLOCK, AnyEdge, AnyProcessor, Topology
 
 Rows = pl.DataFrame | Sequence[Record] | Sequence[Mapping[str, Any]] | str
+MakeCluster = Callable[[Topology], tuple[AloneLog, SchemaRegistry]]
+"""Makes the log that a driver's host runs on, with the topics of a topology, and its registry."""
 
 
 class Crash(BaseException):
@@ -91,6 +94,7 @@ class TopologyDriver:
         contracts: other than the installed ones.
         limits: how input is cut.
         twice: whether handlers run twice.
+        cluster: makes a log of elsewhere, which the driver closes, and its registry; memory by default.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class TopologyDriver:
         contracts: Contracts | None = None,
         limits: Limits | None = None,
         twice: bool = True,
+        cluster: MakeCluster | None = None,
     ) -> None:
         processors: list[AnyProcessor] = [spec for spec in specs if isinstance(spec, Processor)]
         edges: list[AnyEdge] = [spec for spec in specs if isinstance(spec, Edge)]
@@ -115,7 +120,14 @@ class TopologyDriver:
         self._tick = tick or min((spec.every for spec in processors), default=timedelta(minutes=1))
         self._complete: dict[str, int] = {}
         start = utc(at) if isinstance(at, str) else at
-        self.host = LocalHost(self.topology, start=start, limits=limits, twice=twice, absent=self._absent)
+        self.host = LocalHost(
+            self.topology,
+            start=start,
+            limits=limits,
+            twice=twice,
+            absent=self._absent,
+            cluster=cluster(self.topology) if cluster else None,
+        )
         self._ticked: datetime | None = None
         self._sequence = 0
         self.crash_when: Callable[[CrashPoint], bool] | None = None
@@ -300,6 +312,7 @@ def assert_replayable(
     runs: int = 4,
     seed: int = 0,
     partitions: Sequence[int] = (1, 2, 3),
+    cluster: MakeCluster | None = None,
 ) -> None:
     """Random cuts, partition counts and crashes give the same events, and a replay the same bytes.
 
@@ -311,6 +324,7 @@ def assert_replayable(
         runs: how often.
         seed: of the disturbances; it is part of every failure's message.
         partitions: counts to choose from.
+        cluster: what the disturbed runs run on; memory by default, as the undisturbed one always does.
     """
     expected = _world(TopologyDriver(*specs, at=at, tick=tick), scenario)
     for run in range(runs):
@@ -322,6 +336,7 @@ def assert_replayable(
             partitions=rng.choice(partitions),
             limits=Limits(batch_rows=rng.choice([1, 2, 7, 1_000])),
             twice=False,
+            cluster=cluster,
         )
         share = rng.choice([0.0, 0.02, 0.1])
         driver.crash_when = lambda _, rng=rng, share=share: rng.random() < share

@@ -19,6 +19,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "tail": ("streams.cli.data:tail", "Print the events of a topic as JSON."),
     "replay": ("streams.cli.replay:replay", "Run recorded commits again and report the first difference."),
     "kafka": ("streams.cli.kafka:kafka", "Start and stop a Kafka and a schema registry on this machine."),
+    "run": ("streams.cli.run:run", "Run processors on a cluster, each in a process of its own."),
+    "sink": ("streams.cli.sink:sink", "Fill the ClickHouse history from a cluster."),
     "topics": ("streams.cli.topics:topics", "Compare a cluster and its registry with the contracts; bring it about."),
     "docs": ("streams.cli.docs:docs", "Write the reference pages from code and contracts."),
 }

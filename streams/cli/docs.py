@@ -1,4 +1,4 @@
-"""``flexlog docs``: the reference pages, made from the code and the contracts."""
+"""``flexlog docs``: the reference pages, made from the code, the settings and the contracts."""
 
 import inspect
 import sys
@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from streams.cli import operating
 from streams.contracts.topic import Topic
 from streams.errors import StreamsError
 from streams.topology import AnyProcessor, Topology, discover
@@ -19,7 +20,7 @@ _NOTE = "<!-- Made by `flexlog docs` from the code; change it there. -->\n"
 @click.option("--check", is_flag=True, help="Write nothing; end with 1 where a page is not as the code has it.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("docs/reference"), show_default=True)
 def docs(out: Path, *, check: bool) -> None:
-    """Write the reference pages: a page a processor and a topic."""
+    """Write the reference pages: a page a processor and a topic, the settings, and the metrics."""
     stale = []
     made = pages(discover())
     for name, text in made.items():
@@ -58,6 +59,8 @@ def pages(topology: Topology) -> dict[str, str]:
     ]
     head = "| topic | record | lane | written by |\n|---|---|---|---|\n"
     made["topics.md"] = f"{_NOTE}\n# Topics\n\n{head}{''.join(rows)}"
+    made["configuration.md"] = f"{_NOTE}\n{operating.configuration()}"
+    made["metrics.md"] = f"{_NOTE}\n{operating.metrics()}"
     return made
 
 

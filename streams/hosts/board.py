@@ -12,6 +12,9 @@ from streams.hosts.log import Log, TopicPartition
 from streams.topology import CLOCK, PROGRESS, AnyProcessor, Topology
 
 EPOCH_MICROS = 0
+_REACH_MICROS = 3 * 86_400 * 1_000_000
+_FEW_TICKS = 2_000
+_KNOWN_BOUNDS = 256
 
 
 def micros(moment: datetime) -> int:
@@ -66,10 +69,50 @@ class Board:
         self._clock = topology.topic(CLOCK)
         self._progress = topology.topic(PROGRESS)
         self._read = {CLOCK: 0, PROGRESS: 0}
+        self._since: int | None = None
         self.ticks: list[int] = []
         self._appended: dict[int, int] = {}
         self._due: dict[int, _Due] = {}
         self._reports: dict[str, dict[int, dict[int, Report]]] = {}  # processor and version, tick, partition
+        self._bounds: dict[tuple[str, int, bool], tuple[int, ...]] = {}
+
+    def reach_back(self, tick: int | None) -> None:
+        """Know all that a task needs which goes on after a tick, or from the beginning where it has none.
+
+        A board that is never asked to begins with the first tick there is. One that is does not read the years before.
+        """
+        if self._since == EPOCH_MICROS:
+            return
+        since = EPOCH_MICROS if tick is None else tick - self.reach
+        if self._since is not None and since >= self._since:
+            return
+        self.ticks, self._appended, self._due, self._reports = [], {}, {}, {}
+        self._since = since
+        self._read = {CLOCK: self._clock_at(since), PROGRESS: 0}
+        first = self._log.read(CLOCK, 0, self._read[CLOCK], stop=self._log.end(CLOCK, 0), limit=1)
+        if self._read[CLOCK] and len(first):  # in the millisecond before that tick nobody had reported it
+            self._read[PROGRESS] = self._log.offset_after(PROGRESS, 0, int(first.appended_at[0]) - 1_000) or 0
+
+    @property
+    def reach(self) -> int:
+        """How far back, in microseconds, anybody may ask: a few days, and the longest delay and granularity."""
+        spans = [spec.every for spec in self._topology.processors]
+        delays = [by for spec in self._topology.processors for by in spec.delayed.values()]
+        return _REACH_MICROS + span(max(spans, default=timedelta())) + span(max(delays, default=timedelta()))
+
+    def _clock_at(self, since: int) -> int:
+        """An offset of the clock before which all ticks are earlier than a time; few ticks are not searched."""
+        low, high = self._log.start(CLOCK, 0), self._log.end(CLOCK, 0)
+        end = high
+        while high - low > _FEW_TICKS:
+            middle = (low + high) // 2
+            slab = self._log.read(CLOCK, 0, middle, stop=end, limit=1)
+            ticks = self._codec.decode_events(self._clock, slab.events)
+            if ticks and micros(ticks[0]["tick_at"]) < since:
+                low = middle
+            else:
+                high = middle
+        return low
 
     def refresh(self) -> None:
         """Read what is new."""
@@ -119,8 +162,14 @@ class Board:
         return self.ticks[index - 1] if index else None
 
     def reports(self, spec: AnyProcessor, tick: int) -> dict[int, Report] | None:
-        """What all tasks of a processor reported for a tick that is due for it; None while one is missing."""
+        """What all tasks of a processor reported for a tick that is due for it; None while one is missing.
+
+        The ticks before a version took over were reported by an older one.
+        """
         found = self._reports.get(f"{spec.name}.v{spec.version}", {}).get(tick)
+        for version in range(spec.version - 1, 0, -1):
+            older = self._reports.get(f"{spec.name}.v{version}", {}).get(tick)
+            found = {**older, **(found or {})} if older else found
         if found is None or len(found) < self._topology.tasks(spec):
             return None
         return found
@@ -131,8 +180,21 @@ class Board:
         So it is while a writer has not reported, and while something before is in a transaction that is still open.
         ``own`` is the asking processor: its own output counts up to the tick before.
         """
-        count = self._log.partitions(topic.name)
         writer = self._topology.by_topic.get(topic.name)
+        place = (topic.name, tick, writer is own)
+        if place not in self._bounds:
+            found = self._bounds_at(topic, tick, writer, own)
+            if found is None:
+                return None
+            self._bounds[place] = found  # asked for by all tasks here, and again while another topic is waited for
+            if len(self._bounds) > _KNOWN_BOUNDS:
+                del self._bounds[next(iter(self._bounds))]
+        return self._bounds[place]
+
+    def _bounds_at(
+        self, topic: Topic, tick: int, writer: AnyProcessor | None, own: AnyProcessor | None
+    ) -> tuple[int, ...] | None:
+        count = self._log.partitions(topic.name)
         if writer is None:
             return self._stable(topic, [self._first_after(topic.name, p, self._appended[tick]) for p in range(count)])
         last = self.last_due(writer, tick if writer is not own else tick - 1)

@@ -17,7 +17,7 @@ from streams.contracts.codec import Codec
 from streams.contracts.registry import SchemaRegistry
 from streams.contracts.topic import Topic
 from streams.errors import StreamsError
-from streams.hosts.board import Board, micros, moment, span
+from streams.hosts.board import Board, micros, moment
 from streams.hosts.conversations import EdgeTask
 from streams.hosts.engine import Shared
 from streams.hosts.log import AloneLog, Fence, count
@@ -29,7 +29,6 @@ from streams.topology import COMMIT, AnyProcessor, Topology
 if TYPE_CHECKING:
     from streams.history import History, Sink
 
-_FORGET_MICROS = 3 * 86_400 * 1_000_000
 _CLOCK_EDGE = "clock"
 _ASK_AGAIN_S = 0.002
 _PATIENCE_S = 10.0
@@ -234,7 +233,7 @@ class LocalHost:
             if not again:
                 break
         if moved and self.board.ticks:
-            self.board.forget(self.board.ticks[-1] - _FORGET_MICROS - self._longest_delay())
+            self.board.forget(self.board.ticks[-1] - self.board.reach)
         return moved
 
     def _await_others(self) -> bool:
@@ -251,15 +250,18 @@ class LocalHost:
             sleep(_ASK_AGAIN_S)
             self.board.refresh()
         self._awaited = tick
-        self.board.forget(tick - _FORGET_MICROS - self._longest_delay())
+        self.board.forget(tick - self.board.reach)
         return True
 
     def _reported(self, spec: AnyProcessor, tick: int) -> bool:
         due = self.board.last_due(spec, tick)
-        return due is None or self.board.reports(spec, due) is not None
-
-    def _longest_delay(self) -> int:
-        return max((span(by) for spec in self.topology.processors for by in spec.delayed.values()), default=0)
+        if due is None:
+            return True
+        reports = self.board.reports(spec, due)
+        if reports is None:
+            return False
+        # A report can be read before all that it tells of: a commit becomes visible partition by partition.
+        return all(self.log.reached(*place, end) for told in reports.values() for place, end in told.ends.items())
 
     def pass_time(self, until: datetime) -> None:
         """Set the simulated clock forward without waking anybody."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from streams.audit.commits import commit_event
@@ -13,7 +13,7 @@ from streams.hosts.engine import Bounds, Cut, Engine, Output, Result, Shared
 from streams.hosts.log import Fence, TopicPartition, Transaction
 from streams.topology import COMMIT, PROGRESS, AnyProcessor
 
-_STATE, _SNAPSHOT, _META = b"state", b"snapshot", b"meta"
+_STATE, _SNAPSHOT, META = b"state", b"snapshot", b"meta"
 _SNAPSHOT_FROM_BYTES = 4 << 20  # a tail shorter than this is read faster than a snapshot is written
 
 
@@ -30,6 +30,27 @@ class Limits:
     batch_rows: int = 50_000
     reject_share: float = 0.1
     reject_window: int = 1_000
+
+
+@dataclass(frozen=True)
+class Forerunner:
+    """Where a task of an older version ended: what that has written, this version need not write again.
+
+    Attributes:
+        tick: its last one.
+        positions: up to where it had consumed.
+        ends: up to where its outputs reached.
+    """
+
+    tick: int | None
+    positions: Mapping[TopicPartition, int]
+    ends: Mapping[TopicPartition, int]
+
+    @classmethod
+    def of(cls, meta: Mapping[str, Any]) -> "Forerunner":
+        """From the positions in its changelog."""
+        positions, ends = ({(t, p): o for t, p, o in meta[name]} for name in ("positions", "ends"))
+        return cls(meta["tick"], positions, ends)
 
 
 def changelog(spec: AnyProcessor) -> str:
@@ -70,6 +91,8 @@ class Task:
         self._snapshot_bytes = 0
         self._counted = self._refused = 0
         self._on_restore = on_restore
+        self.quiet = False
+        self.forerunner: Forerunner | None = None
         self.consumed = self.rejected = 0
         self._stopped = ""
         topology = shared.topology
@@ -89,6 +112,12 @@ class Task:
     def name(self) -> str:
         """Processor, version, partition."""
         return self.engine.task
+
+    @property
+    def inputs(self) -> dict[TopicPartition, int]:
+        """What it consumes, and up to where it has."""
+        positions = self.positions
+        return {place: positions.get(place, 0) for place in self._inputs}
 
     # Where the barrier stands.
 
@@ -158,7 +187,7 @@ class Task:
         limit = self._limits.batch_rows
         if any(high - low > limit for low, high in cut.inputs.values()):
             cut = Cut({p: (low, min(high, low + limit)) for p, (low, high) in cut.inputs.items()})
-        self._commit(cut)
+        self._commit(self._up_to_forerunner(cut))
         return True
 
     def _run_at_once(self) -> bool:
@@ -171,8 +200,26 @@ class Task:
             if len(slab):
                 inputs[place] = (at, slab.next_offset)
         if inputs:
-            self._commit(Cut(inputs))
+            self._commit(self._up_to_forerunner(Cut(inputs)))
         return bool(inputs)
+
+    def follow(self, forerunner: Forerunner) -> None:
+        """Be quiet up to where an older version ended, and go on from there for all to see."""
+        self.quiet, self.forerunner = True, forerunner
+
+    def _up_to_forerunner(self, cut: Cut) -> Cut:
+        """A cut that lies before the end of the older version or after it, never on both sides."""
+        old = self.forerunner
+        if old is None:
+            return cut
+        inputs = {p: (low, min(high, max(old.positions.get(p, 0), low))) for p, (low, high) in cut.inputs.items()}
+        decided = cut.tick is not None and old.tick is not None and cut.tick <= old.tick
+        if decided or any(high > low for low, high in inputs.values()):
+            return replace(cut, inputs=inputs) if decided else Cut(inputs)
+        own = {place: end for place, end in self.ends.items() if place[0] in self._written}
+        self.ends = {**old.ends, **own}
+        self.quiet, self.forerunner = False, None
+        return cut
 
     def _commit(self, cut: Cut) -> None:
         before = self.engine.remember()
@@ -275,6 +322,7 @@ class Task:
             self._snapshot_bytes, self._tail_bytes = sum(map(len, shards)), 0
         meta = {
             "commit_no": number,
+            "quiet": self.quiet,
             "tick": self.engine.tick,
             "since": self.engine.since,
             "watermarks": self.engine.watermarks,
@@ -283,7 +331,7 @@ class Task:
             "positions": [[t, p, o] for (t, p), o in positions.items()],
             "ends": [[t, p, o] for (t, p), o in ends.items()],
         }
-        transaction.append(*place, [_META], [json.dumps(meta, separators=(",", ":")).encode()], origin=origin)
+        transaction.append(*place, [META], [json.dumps(meta, separators=(",", ":")).encode()], origin=origin)
         return kept
 
     def _guard(self, result: Result) -> None:
@@ -323,7 +371,7 @@ class Task:
         while at < end:
             slab = log.read(self._changelog, self.partition, at, stop=end)
             for key, value in zip(slab.keys, slab.values, strict=True):
-                if key == _META:
+                if key == META:
                     meta = json.loads(value or b"")
                     snapshot = False
                     continue
@@ -346,6 +394,7 @@ class Task:
         if meta is None:
             return
         self.commit_no = meta["commit_no"]
+        self.quiet = meta.get("quiet", False)
         self.engine.tick, self.engine.since = meta["tick"], meta["since"]
         self.engine.watermarks, self.engine.watermarks_before = meta["watermarks"], meta["watermarks_before"]
         self.engine.bounds = {name: tuple(bounds) for name, bounds in meta["bounds"].items()}

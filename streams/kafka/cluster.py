@@ -113,6 +113,25 @@ class Cluster:
             for name, found in there.items()
         }
 
+    def uuids(self, names: Iterable[str]) -> dict[str, str]:
+        """The identity of topics that are there; those made just now are waited for: not every broker knows them yet.
+
+        Raises:
+            ClusterError: one is not there, in time.
+        """
+        wanted, end = list(names), time.monotonic() + self._timeout
+        while True:
+            try:
+                found = self.topics(wanted)
+                if len(found) == len(wanted):
+                    return {name: seen.uuid for name, seen in found.items()}
+                trouble = ClusterError(f"topic {min(set(wanted) - set(found))} is not known to all brokers")
+            except ClusterError as error:
+                trouble = error
+            if time.monotonic() > end:
+                raise trouble
+            time.sleep(0.05)
+
     def _configs(self, names: list[str]) -> dict[str, dict[str, str]]:
         if not names:
             return {}

@@ -6,7 +6,8 @@ these are asked for. Writing goes through one transactional producer, or one a n
 """
 
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaException, Message, Producer, TopicCollection, TopicPartition
@@ -16,12 +17,13 @@ from streams.errors import FencedError, WiringError
 from streams.hosts.log import CrashPoint, Fence, Slab
 from streams.hosts.log import TopicPartition as Place
 from streams.kafka.membership import Membership
-from streams.kafka.patience import known, nothing, patiently
+from streams.kafka.patience import MOVED, known, nothing, patiently
 from streams.kafka.reading import Reader, offsets, stamps
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.writing import ORIGIN, KafkaTransaction
 
 _ANSWER_S = 10.0
+_ASK_AGAIN_S = 0.001
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _log = logging.getLogger(__name__)
@@ -69,6 +71,8 @@ class KafkaLog:
         self._uuids: dict[str, str] = {}
         self._after: dict[tuple[str, int, int], int] = {}
         self._stable: dict[Place, int] = {}
+        self._own: dict[Place, int] = {}
+        self._looked: dict[Place, tuple[int, Slab]] = {}
 
     def _wait_check(self) -> None:
         self.check()
@@ -121,21 +125,32 @@ class KafkaLog:
         place = (topic, partition)
         if stop is None and self._prompt:
             stop = max(self.end(topic, partition), start)
+        known = self._looked.pop(place, None)  # what was at hand is asked for once more, to be worked on
+        if known is not None and known[0] == start and known[1].next_offset == stop and len(known[1]) <= limit:
+            return known[1]
         messages, next_offset = self._reader(topic).read(place, start, stop, limit)
-        return Slab(
+        slab = Slab(
             topic,
             partition,
             offsets(messages),
             stamps(messages) * 1_000,
-            [message.key() for message in messages],
-            [message.value() for message in messages],
+            list(map(Message.key, messages)),
+            list(map(Message.value, messages)),
             next_offset,
             [(1, _origin(message)) for message in messages] if self._origins else [],
         )
+        if stop is None and messages:
+            self._looked[place] = start, slab
+        return slab
 
-    def wait(self, seconds: float, *, inputs: bool = False) -> None:
-        """Until something comes (of the inputs, or of all the rest), or the time is over."""
-        (self._bulk if inputs and self._bulk is not None else self._side).wait(seconds)
+    def wait(self, seconds: float, *, inputs: bool = False) -> bool:
+        """Until something comes (of the inputs, or of all the rest), or the time is over; whether anything came."""
+        return (self._bulk if inputs and self._bulk is not None else self._side).wait(seconds)
+
+    def expect(self, starts: Mapping[Place, int]) -> None:
+        """Begin to fetch inputs from these offsets on."""
+        if self._bulk is not None:
+            self._bulk.expect({place: start for place, start in starts.items() if place[0] in self._inputs})
 
     def forget(self, places: Sequence[Place]) -> None:
         """Let go of partitions that are no longer read."""
@@ -151,8 +166,26 @@ class KafkaLog:
         """Last stable offset, or high watermark."""
         end = self._offset(topic, partition, _LATEST, committed=committed)
         if committed:
+            while end < self._own.get((topic, partition), 0):
+                self.check()
+                time.sleep(_ASK_AGAIN_S)
+                end = self._offset(topic, partition, _LATEST)
             self._stable[topic, partition] = max(end, self._stable.get((topic, partition), 0))
         return end
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """The last stable offsets of all partitions of a topic, in one request."""
+        name = self.settings.topic(topic)
+        places = [TopicPartition(name, partition) for partition in range(self.partitions(topic))]
+
+        def ask() -> dict[int, int]:
+            wanted = dict.fromkeys(places, _LATEST)
+            asked = self._admin.list_offsets(
+                wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_ANSWER_S
+            )
+            return {place.partition: int(found.result().offset) for place, found in asked.items()}
+
+        return patiently(ask, f"the ends of {name}", self.check)
 
     def reached(self, topic: str, partition: int, offset: int) -> bool:
         """Whether all before an offset is decided."""
@@ -179,9 +212,18 @@ class KafkaLog:
 
         def ask() -> Any:
             asked = self._admin.list_offsets({place: spec}, isolation_level=level, request_timeout=_ANSWER_S)
-            return asked[place].result()
+            return self._of_leader(place.topic, asked[place].result)
 
         return int(patiently(ask, f"{place.topic}[{partition}]", self.check).offset)
+
+    def _of_leader(self, topic: str, answer: Callable[[], Any]) -> Any:
+        """An answer of a partition's leader; told to look for another: it would ask the old for minutes."""
+        try:
+            return answer()
+        except KafkaException as error:
+            if known(error).code() in MOVED:
+                self._admin.list_topics(topic, timeout=_ANSWER_S)
+            raise
 
     # Who owns what.
 
@@ -219,9 +261,22 @@ class KafkaLog:
     def transaction(self, producer: str, fence: Fence | None = None) -> KafkaTransaction:
         """Begin."""
         self.reach("begin")
-        made = KafkaTransaction(self, self._producer(self._slot or producer), fence)
+        client = self._producer(self._slot or producer)
+        for left in [one for one in self._open if one.is_of(client)]:
+            left.abort()
+        made = KafkaTransaction(self, client, fence)
         self._open.append(made)
         return made
+
+    def clear(self) -> None:
+        """End what a forerunner under this slot has left open: whoever restores would wait for it."""
+        if self._slot is not None:
+            self._producer(self._slot)
+
+    def committed_up_to(self, ranges: Mapping[Place, tuple[int, int]]) -> None:
+        """What this process has just committed: the cluster says so before it can be read."""
+        if self._prompt:
+            self._own.update({place: high for place, (_, high) in ranges.items()})
 
     def closed(self, transaction: KafkaTransaction) -> None:
         """A transaction is over."""
@@ -263,12 +318,13 @@ class KafkaLog:
     def truncate(self, topic: str, partition: int, before: int) -> None:
         """Forget the records before an offset."""
         place = TopicPartition(self.settings.topic(topic), partition, before)
+
+        def ask() -> Any:
+            asked = self._admin.delete_records([place], request_timeout=_ANSWER_S)
+            return self._of_leader(place.topic, asked[place].result)  # taken out of the map it would never be done
+
         try:
-            patiently(
-                lambda: self._admin.delete_records([place], request_timeout=_ANSWER_S).pop(place).result(),
-                f"trimming {place.topic}[{partition}]",
-                self.check,
-            )
+            patiently(ask, f"trimming {place.topic}[{partition}]", self.check)
         except KafkaException as error:  # it only takes room
             _log.warning("%s[%s] was not trimmed: %s", place.topic, partition, known(error).str())
 
@@ -285,6 +341,8 @@ class KafkaLog:
         for reader in (self._bulk, self._side):
             if reader is not None:
                 reader.close()
+        for producer in self._producers.values():
+            producer.close()
         self._producers.clear()
 
 

@@ -36,6 +36,7 @@ class Membership:
         self._owned: dict[int, int] = {}
         self._over = threading.Event()
         self.failure: str | None = None
+        self.answered = False
         options: dict[str, Any] = {
             **settings.common(),
             "group.id": settings.topic(group),
@@ -61,6 +62,7 @@ class Membership:
     # What the group says; always under the lock, for whoever polls holds it.
 
     def _assigned(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        self.answered = True  # also where it gives nothing: there are more members than tasks
         begun = [TopicPartition(place.topic, place.partition, OFFSET_END) for place in places]
         consumer.incremental_assign(begun)
         consumer.pause(begun)
@@ -92,6 +94,11 @@ class Membership:
         if error is not None and error.fatal():
             raise KafkaException(error)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the group is still polled."""
+        return self.failure is None and self._thread.is_alive()
+
     # Owning.
 
     def owned(self) -> dict[int, Fence]:
@@ -118,8 +125,9 @@ class Membership:
         self._lock.acquire()
         try:
             metadata = self.consumer.consumer_group_metadata()
+            joined = self.consumer.memberid()  # a commit without a member's id is one of no group: it is not refused
             self._poll()
-            if self.holds(fence):
+            if joined and self.holds(fence):
                 return metadata
         except BaseException:
             self._lock.release()

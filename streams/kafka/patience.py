@@ -41,6 +41,15 @@ PASSING = {
     KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
 }
 """Errors that pass by themselves."""
+MOVED = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError._TRANSPORT,  # noqa: SLF001
+    KafkaError._TIMED_OUT,  # noqa: SLF001
+}
+"""Errors that may say that another broker leads a partition now."""
 STALE = {
     KafkaError.ILLEGAL_GENERATION,
     KafkaError.UNKNOWN_MEMBER_ID,

@@ -1,7 +1,7 @@
 """Reading partitions of a cluster, wherever it is asked for, by one consumer without a group."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import monotonic
 
 import numpy as np
@@ -14,17 +14,20 @@ from streams.kafka.settings import KafkaSettings
 
 _HELD = 400_000  # messages consumed and not yet read, over all partitions of a consumer
 _PULL = 20_000
+_SOON_S = 0.001
 
 
 class _Held:
     """What was consumed of a partition, from ``low`` on, and up to where."""
 
-    __slots__ = ("low", "messages", "paused", "position")
+    __slots__ = ("low", "messages", "paused", "position", "since", "turn")
 
     def __init__(self, start: int) -> None:
         self.low = self.position = start
         self.messages: list[Message] = []
         self.paused = False
+        self.since = 0.0  # when the first of the messages came
+        self.turn = 0  # when it was last read
 
     def drop_before(self, start: int) -> None:
         if start > self.low:
@@ -53,6 +56,7 @@ class Reader:
         self._start = start
         self._check = check
         self._held: dict[tuple[str, int], _Held] = {}
+        self._turn = 0
         self._consumer = Consumer(
             {
                 **settings.common(),
@@ -74,23 +78,26 @@ class Reader:
     def read(self, place: Place, start: int, stop: int | None, limit: int) -> tuple[list[Message], int]:
         """Messages from ``start``, and where to read on."""
         held = self._at(place, start)
+        self._turn += 1
+        held.turn = self._turn
         wait = 0.0
-        until = 0.0
         while True:
             count = len(held.messages) if stop is None else held.index(stop)
             if count >= limit or (stop is not None and held.position >= stop):
                 break
-            pulled = self._pull(place, wait)
+            if stop is None and self._crowded(place):  # others come first
+                break
+            pulled = self._pull(place, wait, many=stop is None)
             if pulled:
+                wait = 0.0
                 continue
-            if stop is not None:
-                wait = PAUSE_S
+            if stop is not None:  # no message tells of a step over a control marker: look again soon
+                wait = min(wait * 2, PAUSE_S) if wait else _SOON_S
                 self._check()
             elif not held.messages or not self.linger_s:
                 break
             else:  # more may come at once
-                until = until or monotonic() + self.linger_s
-                wait = until - monotonic()
+                wait = held.since + self.linger_s - monotonic()
                 if wait <= 0:
                     break
         if held.paused and len(held.messages) < self._cap() // 2:
@@ -100,9 +107,14 @@ class Reader:
             return messages, _offset(messages[-1]) + 1
         return messages, held.position if stop is None else max(min(held.position, stop), start)
 
-    def wait(self, seconds: float) -> None:
-        """Until something comes, or the time is over."""
-        self._pull(None, seconds)
+    def expect(self, starts: Mapping[Place, int]) -> None:
+        """Begin to fetch partitions, all at once: one that is far ahead of the others has to be paused."""
+        for place, start in starts.items():
+            self._at(place, start)
+
+    def wait(self, seconds: float) -> bool:
+        """Until something comes, or the time is over; whether anything came."""
+        return self._pull(None, seconds)
 
     def reached(self, place: Place) -> int:
         """Up to where a partition has been read, at least."""
@@ -111,9 +123,9 @@ class Reader:
 
     def forget(self, places: Sequence[Place]) -> None:
         """Let go of partitions."""
-        gone = [place for place in places if self._held.pop(place, None) is not None]
-        if gone:
-            self._consumer.incremental_unassign([self._named(place) for place in gone])
+        gone = [place for place in places if place in self._held]
+        for place in gone:
+            self._unassign(place, self._held.pop(place))
 
     def close(self) -> None:
         """Let go of the client."""
@@ -122,7 +134,7 @@ class Reader:
     def _at(self, place: Place, start: int) -> _Held:
         held = self._held.get(place)
         if held is not None and not held.low <= start <= held.position:
-            self._consumer.incremental_unassign([self._named(place)])  # a seek may be outrun by what is on its way
+            self._unassign(place, held)  # a seek may be outrun by what is on its way
             held = None
         if held is None:
             held = self._held[place] = _Held(start)
@@ -131,6 +143,11 @@ class Reader:
         held.drop_before(start)
         return held
 
+    def _unassign(self, place: Place, held: _Held) -> None:
+        if held.paused:  # the client would remember it when the partition is assigned again
+            self._pause(place, held, paused=False)
+        self._consumer.incremental_unassign([self._named(place)])
+
     def _named(self, place: Place, offset: int | None = None) -> TopicPartition:
         name = self._settings.topic(place[0])
         return TopicPartition(name, place[1]) if offset is None else TopicPartition(name, place[1], offset)
@@ -138,21 +155,44 @@ class Reader:
     def _cap(self) -> int:
         return max(_HELD // max(len(self._held), 1), 1_000)
 
+    def _full(self) -> bool:
+        return sum(len(held.messages) for held in self._held.values()) > _HELD
+
+    def _crowded(self, place: Place) -> bool:
+        """Whether so much is held of others, that are read too, that they should be read before more is pulled.
+
+        Pausing them instead would cost more: the client forgets what it has fetched of a partition that is paused.
+        """
+        since = self._turn - 4 * len(self._held)
+        return _HELD // 2 <= sum(
+            len(held.messages)
+            for other, held in self._held.items()
+            if other != place and not held.paused and held.turn >= since
+        )
+
     def _pause(self, place: Place, held: _Held, *, paused: bool) -> None:
         (self._consumer.pause if paused else self._consumer.resume)([self._named(place)])
         held.paused = paused
 
-    def _pull(self, wanted: Place | None, wait: float) -> bool:
-        """Take what the client has; whether that was anything, be it only a step over what is not to be read."""
-        messages = self._consumer.consume(_PULL, wait)
+    def _pull(self, wanted: Place | None, wait: float, *, many: bool = False) -> bool:
+        """Take what the client has; whether that was anything, be it only a step over what is not to be read.
+
+        It waits for the first message, or the whole time for ``many``.
+        """
+        first = self._consumer.poll(wait) if wait and not many else None
+        messages = self._consumer.consume(_PULL, wait if many else 0)
+        if first is not None:
+            messages.insert(0, first)
         moved = bool(messages)
         for place, run in self._by_place(messages):
             held = self._held.get(place)
             if held is None:  # let go of meanwhile
                 continue
+            if not held.messages:
+                held.since = monotonic()
             held.messages += run
             held.position = _offset(run[-1]) + 1
-            if place != wanted and len(held.messages) > self._cap() and not held.paused:
+            if place != wanted and len(held.messages) > self._cap() and not held.paused and self._full():
                 self._pause(place, held, paused=True)
         if wanted is not None and not moved:
             held = self._held[wanted]
@@ -165,18 +205,23 @@ class Reader:
         return moved
 
     def _by_place(self, messages: list[Message]) -> Iterator[tuple[Place, list[Message]]]:
-        prefix = len(self._settings.prefix)
-        if len(self._held) == 1:
-            good = [message for message in messages if message.error() is None or _passing(message)]
-            if good:
-                yield next(iter(self._held)), good
+        """Runs of messages of one partition each, without the events of the client."""
+        if list(map(Message.error, messages)).count(None) < len(messages):  # `map` costs half of a loop
+            messages = [message for message in messages if message.error() is None or _passing(message)]
+        if not messages:
             return
-        runs: dict[tuple[str | None, int | None], list[Message]] = {}
-        for message in messages:
-            if message.error() is None or _passing(message):
-                runs.setdefault((message.topic(), message.partition()), []).append(message)
-        for (topic, partition), run in runs.items():
-            yield ((topic or "")[prefix:], partition or 0), run
+        if len(self._held) == 1:
+            yield next(iter(self._held)), messages
+            return
+        partitions = np.fromiter(map(Message.partition, messages), np.int32, len(messages))
+        turns = partitions[1:] != partitions[:-1]
+        topics = list(map(Message.topic, messages))
+        if topics.count(topics[0]) < len(topics):
+            turns |= np.fromiter(map(str.__ne__, topics[1:], topics), np.bool_, len(turns))  # type: ignore[arg-type]
+        prefix, low = len(self._settings.prefix), 0
+        for high in (*(np.flatnonzero(turns) + 1).tolist(), len(messages)):
+            yield ((topics[low] or "")[prefix:], int(partitions[low])), messages[low:high]
+            low = high
 
 
 def _passing(message: Message) -> bool:

@@ -1,8 +1,10 @@
 """A runner: one processor on a cluster, with the tasks that Kafka's group protocol gives it. One process each."""
 
+import gc
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,30 +13,37 @@ from streams.audit import commits
 from streams.contracts.codec import Codec
 from streams.contracts.topic import Topic
 from streams.errors import AbortedError, FencedError, HistoryAwayError, StreamsError
-from streams.hosts.board import Board, moment, span
+from streams.hosts.board import Board, moment
 from streams.hosts.engine import Shared
-from streams.hosts.log import Fence
-from streams.hosts.task import Limits, Task, changelog
+from streams.hosts.log import Fence, TopicPartition
+from streams.hosts.task import Forerunner, Limits, Task, changelog
 from streams.kafka import topics
 from streams.kafka.log import KafkaLog
 from streams.kafka.membership import Membership
 from streams.kafka.patience import ClusterRefusedError
 from streams.kafka.registry import RestRegistry, Waiting
 from streams.kafka.settings import Settings
+from streams.kafka.versions import AsideLog, Start, VersionError, Versions, make_aside
 from streams.topology import AnyProcessor, Topology
 
 if TYPE_CHECKING:
     from streams.history import History, Sink
 
-_IDLE_S = 0.02
+_SOON_S, _IDLE_S, _CALM_S = 0.001, 0.02, 0.1
 _AGAIN_S = 0.5
 _SAY_S = 5.0
-_FORGET_MICROS = 3 * 86_400 * 1_000_000
 _log = logging.getLogger(__name__)
 
 
 class StoppedError(StreamsError):
     """The runner was asked to stop."""
+
+
+def calm_collector() -> None:
+    """Let the garbage collector look less often: what a runner makes by the million has no cycles."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
 
 
 class Runner:
@@ -44,15 +53,25 @@ class Runner:
         settings: of the deployment.
         topology: what is installed, with the deployment's partition counts.
         name: the processor.
+        start: how it begins where another version of the processor has been at work.
         slot: tells this runner from the others of the processor, and stays its own over restarts: whoever comes back
             under it clears what its forerunner left open.
 
     Attributes:
         tasks: the tasks that run here now, by partition.
         waits: what the runner waits for, empty where it goes on; for people and for the page of health.
+        turned: when the loop turned last, or something was waited for (`time.monotonic`).
+        batches: how many seconds the newest commits took, from reading to committed; whoever looks takes them out.
+        aborted: how many transactions were aborted and tried again.
+        fenced: how many times a task was dropped because another owner had it.
+        restoring: by task that is being restored, how far its changelog is read, and its end.
+        member: our membership of the group, once there is one.
+        board: the ticks and everybody's progress, once they are read.
     """
 
-    def __init__(self, settings: Settings, topology: Topology, name: str, slot: str) -> None:
+    def __init__(
+        self, settings: Settings, topology: Topology, name: str, slot: str, *, start: Start = "resume"
+    ) -> None:
         specs = {spec.name: spec for spec in topology.processors}
         if name not in specs:
             raise StreamsError(f"there is no processor {name!r}; there are {', '.join(sorted(specs))}")
@@ -60,12 +79,21 @@ class Runner:
         self.settings = settings
         self.topology = topology
         self.slot = slot
+        self.start: Start = start
         self.tasks: dict[int, Task] = {}
+        self._forerunners: Mapping[int, Forerunner] = {}
         self.waits = "the cluster"
+        self.turned = time.monotonic()
+        self.batches: deque[float] = deque(maxlen=65_536)
+        self.aborted = self.fenced = 0
+        self.restoring: dict[int, tuple[int, int]] = {}
+        self.member: Membership | None = None
+        self.board: Board | None = None
         self._over = threading.Event()
         self._current: Fence | None = None
         self._fences: dict[int, Fence] = {}
         self._said = 0.0
+        self._warned: dict[int, float] = {}
         self._history: History | None = None
         self._sink: Sink | None = None
         self._past: KafkaLog | None = None
@@ -86,14 +114,20 @@ class Runner:
         log: KafkaLog | None = None
         try:
             topics.require(settings, self.topology, registry=registry, only=[self.spec.name])
+            self._look_at_versions()
             codec = Codec(registry)
             inputs = [rec.__topic__.name for rec in self.spec.reads.types]
             log = KafkaLog(settings.kafka, inputs=inputs, slot=f"{group}.{self.slot}", check=self._check)
+            log.clear()
             marks = commits.declare(log, codec, self.topology, [self.spec], producer=group)
             member = Membership(settings.kafka, group, changelog(self.spec))
             log.attach(member)
-            shared = Shared(self.topology, log, codec, self.history, self.sink)
-            self._loop(log, member, shared, Board(self.topology, log, codec), marks[self.spec.name])
+            self.member, self.board = member, Board(self.topology, log, codec)
+            seen = log if self.start in ("resume", "beginning") else AsideLog(log, self.spec, self._is_quiet)
+            shared = Shared(self.topology, seen, codec, self.history, self.sink)
+            calm_collector()
+            self._loop(log, member, shared, self.board, marks[self.spec.name])
+            _log.info("%s stops", self.spec.name)
         except StoppedError:
             _log.info("%s stops", self.spec.name)
         finally:
@@ -105,12 +139,57 @@ class Runner:
                 self._history.close()
             registry.close()
 
+    def _look_at_versions(self) -> None:
+        with Versions(self.settings, self.spec, self._check) as versions:
+            versions.require(self.start)
+            if self.start in ("shadow", "take-over"):
+                make_aside(self.settings, self.topology, self.spec)
+            if self.start in ("beginning", "take-over"):
+                self._forerunners = versions.forerunners(self._await_version)
+
+    def _await_version(self, waits: str) -> None:
+        if self.waits != waits:
+            self.waits = waits
+            _log.info("waits for %s", waits)
+        self._over.wait(_AGAIN_S)
+        self._check()
+
+    def _is_quiet(self, producer: str) -> bool:
+        place = producer.rpartition(".")[2]
+        return place.isdecimal() and self.tasks[int(place)].quiet
+
+    def _begin(self, task: Task) -> None:
+        """Let a restored task be quiet where it is to be."""
+        loud, old = task.commit_no > 0 and not task.quiet, self._forerunners.get(task.partition)
+        if self.start == "shadow":
+            if loud:
+                raise VersionError(f"task {task.name} writes for all to see already; run it without --shadow")
+            task.quiet = True
+        elif loud or old is None:
+            task.quiet = False
+        elif self.start == "take-over":
+            task.follow(old)
+        else:
+            task.ends = dict(old.ends)
+
     def stop(self) -> None:
         """Ask the runner to end: what is short is finished, a wait is broken off."""
         self._over.set()
 
+    def leave(self) -> None:
+        """Leave the group at once, whatever a handler does: the process ends after this."""
+        if self.member is not None:
+            self.member.close()
+
+    @property
+    def at_work(self) -> str | None:
+        """The task that is stepping or being restored now."""
+        fence = self._current
+        return f"{self.spec.name}.v{self.spec.version}.{fence.partition}" if fence is not None else None
+
     def _check(self) -> None:
         """Called while something is waited for."""
+        self.turned = time.monotonic()
         if self._over.is_set():
             raise StoppedError("asked to stop")
         if self._current is not None and not self._member.holds(self._current):
@@ -129,7 +208,10 @@ class Runner:
     ) -> None:
         self._member = member
         at_once = self.spec.on_tick is None
+        # A tick or a report ends the wait; that a record is decided by now tells nobody: looked for soon, then seldom.
+        idle, longest = _SOON_S, _IDLE_S if at_once else _CALM_S
         while not self._over.is_set():
+            self.turned = time.monotonic()
             if member.failure:
                 raise ClusterRefusedError(f"processor {self.spec.name}: membership: {member.failure}")
             self._take_over(log, member, shared, board, fingerprints)
@@ -138,27 +220,35 @@ class Runner:
             for place in list(self.tasks):
                 moved |= self._step(place)
             if moved:
-                self.waits = ""
+                self.waits, idle = "", _SOON_S
                 self._forget(board)
             else:
-                self.waits = self.waits or ("" if self.tasks else "tasks of its own")
-                log.wait(_IDLE_S, inputs=at_once)
+                self.waits = self.waits if self.tasks else "tasks of its own"
+                heard = log.wait(idle, inputs=at_once)
+                idle = _SOON_S if heard else min(idle * 2, longest)
 
     def _step(self, place: int) -> bool:
         self._current = self._fences[place]
+        begin = time.monotonic()
         try:
-            return self.tasks[place].step()
+            moved = self.tasks[place].step()
         except FencedError as error:
-            _log.warning("task %s.%s is dropped: %s", self.spec.name, place, error)
+            self.fenced += 1
+            _log.warning("dropped: %s", error)
             self._drop(place)
             self._over.wait(_IDLE_S)
         except AbortedError as error:
-            _log.warning("task %s.%s tries again: %s", self.spec.name, place, error)
+            self.aborted += 1
+            self._warn(place, f"tries again: {error}")
             self._over.wait(_IDLE_S)
         except HistoryAwayError as error:
             self.waits = str(error)
-            _log.warning("task %s.%s waits: %s", self.spec.name, place, error)
+            self._warn(place, f"waits: {error}")
             self._over.wait(_AGAIN_S)
+        else:
+            if moved:
+                self.batches.append(time.monotonic() - begin)
+            return moved
         finally:
             self._current = None
         return False
@@ -170,6 +260,7 @@ class Runner:
         owned = member.owned()
         for place in [place for place, fence in self._fences.items() if owned.get(place) != fence]:
             self._drop(place)
+        inputs: dict[TopicPartition, int] = {}
         for place, fence in owned.items():
             if place in self.tasks:
                 continue
@@ -186,23 +277,36 @@ class Runner:
                     on_restore=lambda at, end, place=place: self._restored(place, at, end),  # type: ignore[misc]
                 )
             except FencedError as error:  # the changelog is ahead of the group, or the task was taken meanwhile
-                _log.warning("task %s.%s waits: %s", self.spec.name, place, error)
+                self._warn(place, f"waits: {error}")
                 self._over.wait(_IDLE_S)
                 continue
             finally:
                 self._current = None
+                self.restoring.pop(place, None)
                 log.forget([(changelog(self.spec), place)])
+            self._begin(task)
             task.fence = fence
+            board.reach_back(task.engine.tick)
             self.tasks[place], self._fences[place] = task, fence
+            inputs |= task.inputs
+            self.waits = ""
             took = time.monotonic() - begin
-            _log.info("task %s.%s goes on after commit %d (%.1f s)", self.spec.name, place, task.commit_no, took)
+            _log.info("goes on after commit %d (%.1f s)", task.commit_no, took, extra={"task": task.name})
+        log.expect(inputs)
 
     def _restored(self, place: int, at: int, end: int) -> None:
+        self.restoring[place] = at, end
         self.waits = f"the state of task {place}: {at:,} of {end:,} records of its changelog"
         if time.monotonic() - self._said > _SAY_S:
             self._said = time.monotonic()
-            _log.info("%s: %s", self.spec.name, self.waits)
+            _log.info("waits for %s", self.waits)
         self._check()
+
+    def _warn(self, place: int, text: str) -> None:
+        """Say of a task what goes on, now and then."""
+        if time.monotonic() - self._warned.get(place, -_SAY_S) >= _SAY_S:
+            self._warned[place] = time.monotonic()
+            _log.warning("%s", text, extra={"task": f"{self.spec.name}.v{self.spec.version}.{place}"})
 
     def _drop(self, place: int) -> None:
         self.tasks.pop(place, None)
@@ -210,9 +314,8 @@ class Runner:
 
     def _forget(self, board: Board) -> None:
         ticks = [task.engine.tick for task in self.tasks.values() if task.engine.tick is not None]
-        delay = max((span(by) for by in self.spec.delayed.values()), default=0)
         if ticks:
-            board.forget(min(ticks) - _FORGET_MICROS - delay)
+            board.forget(min(ticks) - board.reach)
 
     # History.
 

@@ -21,8 +21,7 @@ from streams.errors import StreamsError
 ENV_PREFIX = "FLEXLOG_"
 DELIMITER = "__"
 
-# Options that exactly-once, co-location or a field here decides, with what to do instead.
-_OURS: Mapping[str, str] = {
+RESERVED: Mapping[str, str] = {
     "bootstrap.servers": "set FLEXLOG_KAFKA__BOOTSTRAP_SERVERS",
     "metadata.broker.list": "set FLEXLOG_KAFKA__BOOTSTRAP_SERVERS",
     "transaction.timeout.ms": "set FLEXLOG_KAFKA__TRANSACTION_TIMEOUT_MS",
@@ -47,6 +46,7 @@ _OURS: Mapping[str, str] = {
     ),
     "leave it out: the host sets it, results depend on it",
 )
+"""Options that exactly-once, co-location or a field here decides, with what to do instead."""
 
 
 class ConfigurationError(StreamsError):
@@ -167,8 +167,8 @@ class KafkaSettings(_Section):
     @classmethod
     def _not_ours(cls, value: dict[str, str]) -> dict[str, str]:
         for name in value:
-            if name in _OURS:
-                raise ValueError(f"{name} cannot be set here; {_OURS[name]}")
+            if name in RESERVED:
+                raise ValueError(f"{name} cannot be set here; {RESERVED[name]}")
         return value
 
     @model_validator(mode="after")
@@ -191,7 +191,8 @@ class KafkaSettings(_Section):
 
     def common(self) -> dict[str, str | int | float | bool]:
         """What every client of confluent-kafka is made with."""
-        return {"bootstrap.servers": self.bootstrap_servers, "client.id": "flexlog", **self.options}
+        quiet = {"log.connection.close": False}  # brokers end idle connections
+        return {"bootstrap.servers": self.bootstrap_servers, "client.id": "flexlog", **quiet, **self.options}
 
 
 class RegistrySettings(_Section):

@@ -305,7 +305,7 @@ def apply(settings: Settings, topology: Topology, registry: RestRegistry, done: 
             done(step)
     keyed = [step for step in allowed if step.values.get("key")]
     if keyed:
-        uuids = {name: seen.uuid for name, seen in cluster.topics(step.name for step in keyed).items()}
+        uuids = cluster.uuids(step.name for step in keyed)
         cluster.remember(Note(wishes[s.name].name, uuids[s.name], s.values["key"]) for s in keyed)
         for step in keyed:
             if step.kind == "key":

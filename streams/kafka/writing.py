@@ -76,6 +76,16 @@ class KafkaTransaction:
                     break
                 except BufferError:
                     self._producer.poll(PAUSE_S)
+                except KafkaException as error:
+                    self._refused(place, value, known(error))
+
+    def _refused(self, place: Place, value: bytes | None, error: KafkaError) -> None:
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            raise StreamsError(
+                f"{place[0]}[{place[1]}]: a record of {len(value or b''):,} bytes is larger than what the client sends "
+                "(message.max.bytes); make it smaller, or raise the limit of client and topic"
+            )
+        self._failed(error)
 
     def _delivered(self, place: Place, error: KafkaError | None, message: Message) -> None:
         if error is not None:
@@ -89,11 +99,20 @@ class KafkaTransaction:
         """The offsets taken so far."""
         self._require_open()
         self._log.reach("flush")
-        while self._producer.flush(1.0):
+        while self._unsent():
             self._log.check()
         if self._error is not None:
             self._failed(self._error)
         return dict(self._ranges)
+
+    def _unsent(self) -> int:
+        try:
+            return self._producer.flush(1.0)
+        except KafkaException as error:
+            self._failed(known(error))
+        except SystemError:  # what the client makes of a producer that was fenced
+            self._failed(KafkaError(KafkaError._FENCED))  # noqa: SLF001
+        return 0
 
     def commit(self, positions: Mapping[Place, int]) -> None:
         """Make all readable."""
@@ -105,6 +124,7 @@ class KafkaTransaction:
                 lambda: self._producer.send_offsets_to_transaction(offsets, self._metadata, _ANSWER_S), "send offsets"
             )
         self._do(lambda: self._producer.commit_transaction(_ANSWER_S), "commit")
+        self._log.committed_up_to(self._ranges)
         self._end()
         self._log.reach("after_commit")
 
@@ -117,6 +137,10 @@ class KafkaTransaction:
                 self._do(lambda: self._producer.abort_transaction(_ANSWER_S), "abort")
         finally:
             self._end()
+
+    def is_of(self, producer: Producer) -> bool:
+        """Whether a producer writes it."""
+        return self._producer is producer
 
     def _end(self) -> None:
         self.open = False

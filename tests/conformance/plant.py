@@ -9,10 +9,13 @@ import polars as pl
 
 from streams import Batch, Col, Context, Emit, Keyed, Processor, Records
 from streams.contracts import Contracts, load
+from streams.topology import CLOCK, COMMIT, PROGRESS, RUNTIME
 
 _HERE = Path(__file__).parent / "contracts"
 PLANT = load(_HERE / "avro", _HERE / "topics")
-CONTRACTS = Contracts.installed().merge(PLANT)
+_INSTALLED = Contracts.installed()
+_HOSTS = Contracts([_INSTALLED.topic(name) for name in (CLOCK, PROGRESS, COMMIT, RUNTIME)], _INSTALLED._rejected)
+CONTRACTS = _HOSTS.merge(PLANT)  # no others: a cluster gets every topic of it for every driver
 CounterRead: Any = PLANT.records["CounterRead"]
 HourSummed: Any = PLANT.records["HourSummed"]
 FactorSet: Any = PLANT.records["FactorSet"]

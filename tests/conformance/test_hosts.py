@@ -1,4 +1,4 @@
-"""What every host must do, shown on the plant. A second host joins by another cluster in `CLUSTERS`."""
+"""What every host must do, shown on the plant: on the log in memory, and the same on a Kafka cluster."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -15,20 +15,25 @@ from streams.hosts.local import LocalHost
 from streams.hosts.task import Limits, Task
 from streams.testing import Crash, TopologyDriver, assert_replayable, utc
 from streams.topology import COMMIT
+from tests.conformance.hosts import START, Hosts, InMemory, OnKafka
 from tests.conformance.plant import CONTRACTS, DAYS, HOURS, CounterRead, DayTotalled, FactorSet, Hour, HourSummed
 
-START = "2026-01-01 00:00"
+
+@pytest.fixture(scope="module", params=["memory", "kafka"])
+def hosts(request: pytest.FixtureRequest) -> Iterator[Hosts]:
+    if request.param == "memory":
+        yield InMemory()
+        return
+    on_kafka = OnKafka(request.getfixturevalue("cluster"))
+    yield on_kafka
+    on_kafka.close()
 
 
 @pytest.fixture
-def driver() -> Iterator[TopologyDriver]:
-    made = plant()
+def driver(hosts: Hosts) -> Iterator[TopologyDriver]:
+    made = hosts.plant()
     yield made
     made.close()
-
-
-def plant(**options: Any) -> TopologyDriver:
-    return TopologyDriver(HOURS, DAYS, at=START, contracts=CONTRACTS, **{"partitions": 2, **options})
 
 
 def reading(site: str, minute: int, energy_wh: int) -> dict[str, Any]:
@@ -67,25 +72,30 @@ def test_the_plant_gives_what_arithmetic_gives(driver: TopologyDriver) -> None:
     assert days == [(15, 2, 0)]  # 10 + 5, and again 20/2 + 5: nothing new to say
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(script=steps, rows=st.sampled_from([1, 2, 5]), partitions=st.sampled_from([1, 3]))
-def test_cuts_do_not_change_the_world(script: Any, rows: int, partitions: int) -> None:
-    whole, cut = plant(twice=False), plant(twice=False, limits=Limits(batch_rows=rows), partitions=partitions)
-    try:
-        for driver in (whole, cut):
-            play(driver, script)
-        assert all(a.equals(b) for a, b in zip(world(whole), world(cut), strict=True))
-    finally:
-        whole.close()
-        cut.close()
+def test_cuts_do_not_change_the_world(hosts: Hosts) -> None:
+    @settings(max_examples=hosts.few(15, 2), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(script=steps, rows=st.sampled_from([1, 2, 5]), partitions=st.sampled_from([1, 3]))
+    def shown(script: Any, rows: int, partitions: int) -> None:
+        whole = InMemory().plant(twice=False)
+        cut = hosts.plant(twice=False, limits=Limits(batch_rows=rows), partitions=partitions)
+        try:
+            for driver in (whole, cut):
+                play(driver, script)
+            assert all(a.equals(b) for a, b in zip(world(whole), world(cut), strict=True))
+        finally:
+            whole.close()
+            cut.close()
+
+    shown()
 
 
-def test_the_order_in_which_tasks_run_changes_nothing() -> None:
+def test_the_order_in_which_tasks_run_changes_nothing(hosts: Hosts) -> None:
     rng = random.Random(5)
-    script = [([reading(f"s{rng.randrange(5)}", rng.randrange(200), rng.randrange(50)) for _ in range(9)], None)] * 4
+    rows = [reading(f"s{rng.randrange(5)}", rng.randrange(200), rng.randrange(50)) for _ in range(9)]
+    script = [(rows, None)] * hosts.few(4, 2)
     worlds = []
     for order in (["hours", "days"], ["days", "hours"]):
-        driver = plant(twice=False)
+        driver = hosts.plant(twice=False)
         driver.host._order = order
         driver.host.restore()
         play(driver, script)
@@ -94,9 +104,9 @@ def test_the_order_in_which_tasks_run_changes_nothing() -> None:
     assert all(a.equals(b) for a, b in zip(*worlds, strict=True))
 
 
-def test_a_crash_after_every_single_commit_gives_the_same_bytes() -> None:
+def test_a_crash_after_every_single_commit_gives_the_same_bytes(hosts: Hosts) -> None:
     script = [([reading("s1", 10, 7), reading("s2", 70, 9)], 500_000), ([reading("s1", 11, 1)], None)]
-    calm, shaken = plant(twice=False), plant(twice=False)
+    calm, shaken = InMemory().plant(twice=False), hosts.plant(twice=False)
     shaken.crash_when = lambda point: point == "after_commit"
     play(calm, script)
     play(shaken, script)
@@ -107,15 +117,27 @@ def test_a_crash_after_every_single_commit_gives_the_same_bytes() -> None:
             bodies = [[v[5:] for v in d.host.log.read(topic, partition, 0).events] for d in (calm, shaken)]
             assert bodies[0] == bodies[1]
     assert calm.state(Hour).equals(shaken.state(Hour))
+    shaken.crash_when = None
+    assert shaken.replay() == []
     calm.close()
     shaken.close()
 
 
-def test_cuts_crashes_and_partition_counts_leave_the_events_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuts_crashes_and_partition_counts_leave_the_events_as_they_are(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("streams.contracts.Contracts.installed", lambda: CONTRACTS)
     rng = random.Random(11)
-    script = [([reading(f"s{rng.randrange(4)}", rng.randrange(200), rng.randrange(9)) for _ in range(6)], None)] * 4
-    assert_replayable(HOURS, DAYS, scenario=lambda driver: play(driver, script), at=START)
+    rows = [reading(f"s{rng.randrange(4)}", rng.randrange(200), rng.randrange(9)) for _ in range(6)]
+    script = [(rows, None)] * hosts.few(4, 2)
+    assert_replayable(
+        HOURS,
+        DAYS,
+        scenario=lambda driver: play(driver, script),
+        at=START,
+        runs=hosts.few(4, 1),
+        cluster=hosts.cluster,
+    )
 
 
 def crash_at_random(seed: int) -> Callable[[str], bool]:
@@ -128,10 +150,10 @@ def commits(driver: TopologyDriver) -> list[dict[str, Any]]:
     return driver.host.codec.decode_events(driver.topology.topic(COMMIT), slab.events)
 
 
-def test_commit_numbers_are_contiguous_and_cuts_tile_the_input() -> None:
-    driver = plant(limits=Limits(batch_rows=2))
+def test_commit_numbers_are_contiguous_and_cuts_tile_the_input(hosts: Hosts) -> None:
+    driver = hosts.plant(limits=Limits(batch_rows=2))
     driver.crash_when = crash_at_random(3)
-    play(driver, [([reading("s1", minute, 1) for minute in range(0, 60, 5)], None)] * 3)
+    play(driver, [([reading("s1", minute, 1) for minute in range(0, 60, 5)], None)] * hosts.few(3, 2))
     places: dict[tuple[str, str, int], int] = {}
     numbers: dict[str, int] = {}
     for event in commits(driver):
@@ -147,12 +169,13 @@ def test_commit_numbers_are_contiguous_and_cuts_tile_the_input() -> None:
     driver.close()
 
 
-def test_a_barrier_takes_no_record_appended_after_its_tick() -> None:
-    driver = plant()
+def test_a_barrier_takes_no_record_appended_after_its_tick(hosts: Hosts) -> None:
+    driver = hosts.plant()
     host = driver.host
     driver.pipe(CounterRead, [reading("s1", 1, 1)])
     host.tasks, tasks = [], host.tasks
     driver.advance(by=timedelta(minutes=15))  # a tick nobody acts on yet
+    hosts.pause()
     driver.pipe(CounterRead, [reading("s1", 2, 100)])  # hindsight, seen from that tick
     host.tasks = tasks
     host.settle()
@@ -184,7 +207,7 @@ def test_a_zombie_that_was_superseded_commits_nothing(driver: TopologyDriver) ->
 def test_what_cannot_be_used_is_put_aside_with_reason_and_position_and_the_rest_goes_on(driver: TopologyDriver) -> None:
     codec, topic = driver.host.codec, CounterRead.__topic__
     good = codec.encode(topic, codec.prepare(topic, [reading("s1", 1, 4), reading("s1", 2, 6)]))
-    bad = [b"\x01garbage", good.values[0][:-1], good.values[0] + b"x", b"\x00\x00\x00\x00\x63abc", None]
+    bad = [b"\x01garbage", good.values[0][:-1], good.values[0] + b"x", b"\x00\x7f\xff\xff\x63abc", None]
     values = [good.values[0], *bad, good.values[1]]
     driver.pipe_raw(CounterRead, [b"s1"] * len(values), values)
     driver.pipe_raw(CounterRead, [b"s9"], [good.values[0]])
@@ -198,8 +221,8 @@ def test_what_cannot_be_used_is_put_aside_with_reason_and_position_and_the_rest_
     assert driver.replay() == []
 
 
-def test_too_many_rejects_stop_the_processor_with_nothing_lost() -> None:
-    driver = plant(limits=Limits(reject_share=0.1, reject_window=10))
+def test_too_many_rejects_stop_the_processor_with_nothing_lost(hosts: Hosts) -> None:
+    driver = hosts.plant(limits=Limits(reject_share=0.1, reject_window=10))
     driver.pipe_raw(CounterRead, [b"s1"] * 3, [b"\x01"] * 3)
     with pytest.raises(RejectLimitError, match=r"hours\.v1\.\d stopped: 3 of the last 3 rows were rejected"):
         driver.advance(by=timedelta(minutes=15))

@@ -10,12 +10,13 @@ import pytest
 
 from streams import Emit, Records
 from streams.errors import WiringError
-from streams.hosts.board import Board
+from streams.hosts.board import Board, micros
 from streams.hosts.memory import MemoryLog
 from streams.hosts.task import Limits
 from streams.testing import TopologyDriver, utc
 from streams.topology import CLOCK, COMMIT, PROGRESS
 from tests.conformance.plant import CONTRACTS, DAYS, HOURS, CounterRead, DayTotalled, FactorSet, HourSummed
+from tests.hosts import world
 
 START = "2026-01-01 00:00"
 QUARTER = timedelta(minutes=15)
@@ -321,3 +322,27 @@ def test_a_watermark_is_held_on_a_tick_alone() -> None:
     with pytest.raises(WiringError, match="held in on_tick"):
         driver.advance(by=QUARTER)
     driver.close()
+
+
+def test_a_board_that_begins_late_says_the_same_of_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.hosts.board._FEW_TICKS", 3)
+    monkeypatch.setattr("streams.hosts.board._REACH_MICROS", 3600 * 1_000_000)
+    with world.host() as made:
+        made.run(world.START + timedelta(hours=12))
+        whole, late = (Board(made.topology, made.log, made.codec) for _ in range(2))
+        since = micros(world.START + timedelta(hours=9))
+        late.reach_back(since)
+        for board in (whole, late):
+            board.refresh()
+        assert 10 < len(late.ticks) < len(whole.ticks) / 2
+        ticks = [tick for tick in whole.ticks if tick >= since]
+        assert [tick for tick in late.ticks if tick >= since] == ticks
+        for tick in ticks:
+            for topic in made.topology.contracts.topics.values():
+                assert late.bounds(topic, tick) == whole.bounds(topic, tick)
+                assert late.watermark(topic, tick) == whole.watermark(topic, tick)
+        late.reach_back(since + 1)  # nothing new
+        assert len(late.ticks) < len(whole.ticks) / 2
+        late.reach_back(None)  # a task that begins
+        late.refresh()
+        assert late.ticks == whole.ticks
