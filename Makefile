@@ -6,10 +6,10 @@ READY := $(VENV)/.ready
 export POLARS_MAX_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format bench docs lock clean
+.PHONY: help setup demo demo-kafka kafka kafka-down test soak check lint format bench bench-kafka docs lock clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## create the virtual environment with the pinned packages (done by the others when needed)
 
@@ -22,6 +22,15 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY) ## a week of 17 real homes: traded, dispatched, settled, replayed; pictures in out/demo/report.html
 	$(BIN)/flexlog demo --out out/demo
+
+demo-kafka: $(READY) ## the same chain on a real Kafka, workers killed on the way: the settlement equals (needs Java 17 and Maven)
+	$(BIN)/flexlog demo-kafka --out out/demo-kafka
+
+kafka: $(READY) ## a Kafka and a schema registry on this machine (needs Java 17 and Maven)
+	$(BIN)/flexlog kafka up
+
+kafka-down: $(READY) ## end them; their data stays
+	$(BIN)/flexlog kafka down
 
 test: $(READY) ## all tests (CI=true: a missing part is a failure)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
@@ -42,6 +51,12 @@ format: $(READY) ## format the code
 
 bench: $(READY) ## readings to settled intervals per second, beside bare decoders; writes bench/local.json
 	$(BIN)/python bench/local.py
+
+bench-kafka: $(READY) ## the same job on one broker by flexlog, a plain consumer, Kafka Streams, Quix and Faust; writes bench/kafka.json
+	$(BIN)/python -m bench.kafka
+
+soak: $(READY) ## the long fault suite: workers and brokers killed two hundred times, and nothing lost or doubled
+	$(BIN)/python -m tests.faults.soak --kills 200
 
 docs: $(READY) ## reference pages and pictures of the docs (after make demo)
 	$(BIN)/flexlog docs
