@@ -1,5 +1,6 @@
 """What the demo plays: homes, days to learn from, days traded, and the simulators that fill them."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -141,12 +142,17 @@ def _nodes(count: int) -> tuple[str, ...]:
     return ("node-a", "node-b", *more)
 
 
-def topology(plan: Plan, data: Path) -> Topology:
+def topology(plan: Plan, data: Path, partitions: Mapping[Lane, int] = PARTITIONS) -> Topology:
     """Return the installed processors and the simulators, wired.
 
     The first models are trained in time for the first traded day, whose gate is on the day before it.
+
+    Args:
+        plan: The run.
+        data: Folder with the measured year.
+        partitions: How many partitions the topics of each lane have.
     """
-    found = discover(partitions=PARTITIONS, edges=simulators(plan, data))
+    found = discover(partitions=partitions, edges=simulators(plan, data))
     trained = model_training.spec(Config(learn_days=plan.learn - _LEAD))
     processors = tuple(trained if spec.name == trained.name else spec for spec in found.processors)
     return replace(found, processors=processors)

@@ -24,6 +24,10 @@ from streams.kafka.writing import ORIGIN, KafkaTransaction
 
 _ANSWER_S = 10.0
 _ASK_AGAIN_S = 0.001
+_OFFSET_S = 2.0
+_LEADERS = {"metadata.max.age.ms": 1_000, "topic.metadata.refresh.interval.ms": 1_000}
+"""A request that waits for a leader that is gone keeps a core busy with connecting (librdkafka 2.16): so the client
+soon forgets who leads, and no request waits for long."""
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _log = logging.getLogger(__name__)
@@ -58,7 +62,7 @@ class KafkaLog:
         self._slot = slot
         self._origins = origins
         self._prompt = prompt
-        self._admin = AdminClient(settings.common())
+        self._admin = AdminClient({**settings.common(), **_LEADERS})
         name = slot or f"look-{id(self)}"
         self._bulk = Reader(settings, f"{name}.inputs", self.start, self._wait_check) if inputs else None
         self._side = Reader(settings, f"{name}.side", self.start, self._wait_check)
@@ -211,7 +215,7 @@ class KafkaLog:
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
 
         def ask() -> Any:
-            asked = self._admin.list_offsets({place: spec}, isolation_level=level, request_timeout=_ANSWER_S)
+            asked = self._admin.list_offsets({place: spec}, isolation_level=level, request_timeout=_OFFSET_S)
             return self._of_leader(place.topic, asked[place].result)
 
         return int(patiently(ask, f"{place.topic}[{partition}]", self.check).offset)

@@ -26,7 +26,7 @@ class _Held:
         self.low = self.position = start
         self.messages: list[Message] = []
         self.paused = False
-        self.since = 0.0  # when the first of the messages came
+        self.since = 0.0  # the first of the messages came after this
         self.turn = 0  # when it was last read
 
     def drop_before(self, start: int) -> None:
@@ -57,6 +57,7 @@ class Reader:
         self._check = check
         self._held: dict[tuple[str, int], _Held] = {}
         self._turn = 0
+        self._empty = 0.0  # when the client last had nothing more
         self._consumer = Consumer(
             {
                 **settings.common(),
@@ -164,11 +165,12 @@ class Reader:
         Pausing them instead would cost more: the client forgets what it has fetched of a partition that is paused.
         """
         since = self._turn - 4 * len(self._held)
-        return _HELD // 2 <= sum(
+        waiting = sum(
             len(held.messages)
             for other, held in self._held.items()
             if other != place and not held.paused and held.turn >= since
         )
+        return waiting >= _HELD // 2
 
     def _pause(self, place: Place, held: _Held, *, paused: bool) -> None:
         (self._consumer.pause if paused else self._consumer.resume)([self._named(place)])
@@ -184,12 +186,15 @@ class Reader:
         if first is not None:
             messages.insert(0, first)
         moved = bool(messages)
+        since = self._empty
+        if len(messages) < _PULL:
+            self._empty = monotonic()
         for place, run in self._by_place(messages):
             held = self._held.get(place)
             if held is None:  # let go of meanwhile
                 continue
             if not held.messages:
-                held.since = monotonic()
+                held.since = since
             held.messages += run
             held.position = _offset(run[-1]) + 1
             if place != wanted and len(held.messages) > self._cap() and not held.paused and self._full():

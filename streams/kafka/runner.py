@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,6 +127,9 @@ class Runner:
             seen = log if self.start in ("resume", "beginning") else AsideLog(log, self.spec, self._is_quiet)
             shared = Shared(self.topology, seen, codec, self.history, self.sink)
             calm_collector()
+            if self.spec.history.types:
+                with suppress(HistoryAwayError):  # whoever asks waits for it; here it is only made ready
+                    self.history()
             self._loop(log, member, shared, self.board, marks[self.spec.name])
             _log.info("%s stops", self.spec.name)
         except StoppedError:
