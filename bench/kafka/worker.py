@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from bench.kafka.job import topology
+from streams.hosts.task import Task
 from streams.kafka.runner import Runner
 from streams.kafka.settings import Settings
 
@@ -32,6 +33,7 @@ class Watch(threading.Thread):
         self.born = time.time()
         self.ready = self.first = self.last = 0.0
         self.consumed = 0
+        self._seen: dict[int, Task] = {}  # those that have gone to another runner count too
         self.cpu_before = 0.0
 
     def run(self) -> None:
@@ -42,7 +44,8 @@ class Watch(threading.Thread):
             if tasks and not self.ready:
                 self.ready = now
                 self.cpu_before = time.process_time()
-            consumed = sum(task.consumed for task in tasks.values())
+            self._seen |= {id(task): task for task in tasks.values()}
+            consumed = sum(task.consumed for task in self._seen.values())
             if consumed > self.consumed:
                 self.consumed, self.last = consumed, now
                 self.first = self.first or now
