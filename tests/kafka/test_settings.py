@@ -35,6 +35,7 @@ def test_options_pass_through_alone_or_as_a_map_and_the_variable_of_its_own_wins
     assert loaded.common() == {
         "bootstrap.servers": "127.0.0.1:9092",
         "client.id": "flexlog",
+        "log.connection.close": False,
         "sasl.mechanism": "PLAIN",
         "sasl.password": "alone",
         "socket.keepalive.enable": "true",
