@@ -34,7 +34,7 @@ BROKERS: Mapping[str, str] = {
 }
 """Settings of the brokers: they notice early what is dead, so that a case is short."""
 _STEP = timedelta(minutes=30)
-_STUCK_S = 90.0
+_STUCK_S = 180.0
 
 
 class FaultError(AssertionError):

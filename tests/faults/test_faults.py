@@ -1,4 +1,7 @@
-"""Nothing is lost and nothing doubled, whoever dies when. The long form is ``python -m tests.faults.soak``."""
+"""Nothing is lost and nothing doubled, whoever dies when.
+
+The long form is ``python -m tests.faults.soak``, which kills brokers too; here ``FAULTS=all`` does.
+"""
 
 import os
 import random
@@ -50,7 +53,9 @@ def brokers(chaos: Chaos) -> None:
     chaos.kill_at_random()
 
 
-CASES = [points, rebalances, zombies, open_transactions_and_no_registry, brokers]
+CASES = [points, rebalances, zombies, open_transactions_and_no_registry]
+if os.environ.get("FAULTS") == "all":  # with a broker away, three JVMs on two busy cores may take minutes to agree
+    CASES.append(brokers)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
