@@ -33,7 +33,8 @@ kafka-down: $(READY) ## end them; their data stays
 	$(BIN)/flexlog kafka down
 
 test: $(READY) ## all tests (CI=true: a missing part is a failure)
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/faults
+	$(BIN)/python -m pytest tests/faults
 
 check: $(READY) ## lint, types, import rules, contracts
 	$(BIN)/ruff check .
