@@ -59,6 +59,10 @@ Each runner of `flexlog run` serves three pages, the first at `FLEXLOG_KAFKA__HE
 | `/readyz` | it has tasks and their state is whole, or the group has none for it | wait; the page says for what |
 | `/metrics` | Prometheus' text | never |
 
+A runner whose tick waits for the history is not ready. `flexlog sink` serves the same pages at
+`FLEXLOG_CLICKHOUSE__HEALTH_PORT`: it is ready when it has brought all that was there and waits for nothing; it has the
+records it has consumed and its lag by topic, and its memory.
+
 {as_table()}
 The `reason` of `flexlog_waiting` is one of {words}.
 """

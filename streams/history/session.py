@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import logging
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +29,11 @@ _PEOPLE: dict[str, Any] = {
     "output_format_arrow_string_as_string": 0,  # strings may be any bytes
     "readonly": 2,  # last: nothing can be set after it
 }
+#: What ClickHouse says when it is there and cannot do it now, by its codes: too slow, too many queries, sockets,
+#: network, memory, read-only, disk full, too many parts, replicas, Keeper; shutting down.
+_PASSING = {159, 202, 203, 209, 210, 236, 241, 242, 243, 252, 279, 285, 319, 394, 999}
+#: Our user is not known, or may not do this.
+_STRANGER = {192, 193, 194, 492, 497, 516}
 
 
 class Session:
@@ -35,13 +42,17 @@ class Session:
     Args:
         connect: makes a client of the database, with these settings.
         release: called when the session is closed.
+        name: what messages begin with.
 
     Attributes:
         tables: comments of the tables and views by name, as they were when the session was opened.
     """
 
-    def __init__(self, connect: Callable[..., Any], release: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, connect: Callable[..., Any], release: Callable[[], None] | None = None, *, name: str = "history"
+    ) -> None:
         self.tables: dict[str, str] = {}
+        self._name = name
         self._connect = connect
         self._release = release
         self._client: Any = None
@@ -75,6 +86,9 @@ class Session:
         """A server's database, made where it is not there."""
         options = dict(options)
         own = options.pop("settings", {})
+        name = f"history at {options.get('host', 'localhost')}:{options.get('port', 8123)}"
+        for library in ("clickhouse_connect", "urllib3.connectionpool"):  # what is wrong is said once, by the error
+            logging.getLogger(library).setLevel(logging.ERROR)
 
         def connect(**settings: Any) -> Any:
             import clickhouse_connect  # noqa: PLC0415  # heavy: only where a history is declared
@@ -87,12 +101,11 @@ class Session:
                 if "readonly" not in settings:
                     client.command(f"CREATE DATABASE IF NOT EXISTS {tables.quoted(database)}", use_database=False)
             except ClickHouseError as error:
-                where = f"{options.get('host', 'localhost')}:{options.get('port', 8123)}"
-                raise _kind(error)(f"history at {where}: {_one_line(error)}") from None
+                raise _trouble(error, name, "") from None
             client.database = database
             return client
 
-        return cls(connect)
+        return cls(connect, name=name)
 
     def open(self) -> Self:
         """Connect, where that is not done yet."""
@@ -122,7 +135,7 @@ class Session:
         try:
             yield
         except ClickHouseError as error:
-            raise _kind(error)(f"history: {what}: {_one_line(error)}") from None
+            raise _trouble(error, self._name, what) from None
 
     def command(self, statement: str) -> None:
         """Run a statement.
@@ -176,11 +189,36 @@ def _as_text(column: pl.Series) -> pl.Series:
     return column
 
 
-def _kind(error: Exception) -> type[HistoryError]:
-    """Whether the server is away, or has said no."""
+def _trouble(error: Any, name: str, what: str) -> HistoryError:
+    """Whether the server is away or has said no, where, and what to do.
+
+    Args:
+        error: of clickhouse-connect.
+        name: of the history.
+        what: was done; empty for the opening.
+    """
     from clickhouse_connect.driver.exceptions import OperationalError  # noqa: PLC0415  # heavy
 
-    return HistoryAwayError if isinstance(error, OperationalError) else HistoryError
+    code, said = getattr(error, "code", None), _one_line(error)
+    told = f"{name}: {what}: {said}" if what else f"{name}: {said}"
+    if code in _PASSING:
+        return HistoryAwayError(told)
+    if isinstance(error, OperationalError) and code is None and error.__cause__ is not None:  # nothing came back
+        way = "see whether it runs and can be reached, or set FLEXLOG_CLICKHOUSE__HOST and FLEXLOG_CLICKHOUSE__PORT"
+        return HistoryAwayError(f"{name}: ClickHouse does not answer ({_reason(error)}); {way}")
+    if isinstance(error, OperationalError) or (code is None and re.search(r"HTTP status 5\d\d", said)):
+        return HistoryAwayError(told)
+    if code in _STRANGER:
+        return HistoryError(f"{told}; grant it, or set FLEXLOG_CLICKHOUSE__USER and FLEXLOG_CLICKHOUSE__PASSWORD")
+    return HistoryError(told)
+
+
+def _reason(error: BaseException) -> str:
+    """What lies at the bottom of an error of the connection."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split())[:200] or type(error).__name__
 
 
 def _text_type(dtype: Any) -> Any:

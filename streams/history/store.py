@@ -1,6 +1,7 @@
 """One database of history: it writes what the sink brings, and reads as of a cut."""
 
 import hashlib
+import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -11,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from streams.contracts import Contracts, Topic
-from streams.errors import HistoryError
+from streams.errors import HistoryAwayError, HistoryError
 from streams.history import engine, tables
 from streams.history.reads import Ask
 from streams.history.session import Session
@@ -19,6 +20,7 @@ from streams.history.shelf import BLOCK, Shelf
 
 _HOLD_ROWS = 8_192
 _HOLD_BYTES = 4 << 20
+_log = logging.getLogger(__name__)
 
 
 class History:
@@ -86,13 +88,18 @@ class History:
         self.close()
 
     def close(self) -> None:
-        """Insert what waits and give everything back. Closing twice is fine."""
+        """Insert what waits and give everything back. Closing twice is fine.
+
+        Where the server is away, what waits is taken from the log again.
+        """
         with self._lock:
             if self._closed:
                 return
             try:
                 if not self._temporary:
                     self.flush()
+            except HistoryAwayError:
+                _log.info("ClickHouse is away: the rows that wait for it are taken from the log again")
             finally:
                 self._closed = True
                 self._session.close()

@@ -34,6 +34,19 @@ def apart() -> Iterator[None]:
             _bind({allowed[0]})
 
 
+@contextmanager
+def everywhere() -> Iterator[None]:
+    """What this thread starts inside runs on all cores that this process was given when it began."""
+    kept = _allowed()
+    if kept:
+        os.sched_setaffinity(0, _GIVEN)
+    try:
+        yield
+    finally:
+        if kept:
+            os.sched_setaffinity(0, kept)
+
+
 def _allowed() -> list[int]:
     return sorted(os.sched_getaffinity(0)) if _THREADS.exists() else []
 
@@ -44,3 +57,6 @@ def _bind(cores: set[int]) -> None:
             os.sched_setaffinity(int(thread.name), cores)
         except ProcessLookupError:  # it has ended meanwhile
             continue
+
+
+_GIVEN = _allowed()

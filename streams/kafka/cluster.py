@@ -9,7 +9,6 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
-    AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
@@ -18,14 +17,16 @@ from confluent_kafka.admin import (
 )
 
 from streams.errors import StreamsError
+from streams.kafka.patience import DENIED, Admin, ClusterRefusedError, denied, known, stranger
 from streams.kafka.settings import ConfigurationError, KafkaSettings
 
 NOTES = "flexlog.topics"  # the deployment's own topic: which key each topic was made for
 _QUIET = {"log_level": 0}  # what is wrong is said once, by the error
+_LOOK_S = 2.0
 
 
 class ClusterError(StreamsError):
-    """The cluster cannot be reached, or refuses."""
+    """The cluster cannot be reached, or cannot do it now: a later try may succeed."""
 
 
 @dataclass(frozen=True)
@@ -70,26 +71,40 @@ class Cluster:
         self.settings = settings
         self._timeout = settings.request_timeout_ms / 1000
         try:
-            self._admin = AdminClient(_QUIET | settings.common())
+            self._admin = Admin(settings.common())
         except KafkaException as error:
             raise ConfigurationError(f"FLEXLOG_KAFKA__OPTIONS: {_text(error)}") from None
 
     # --- what is there -----------------------------------------------------------------------------------------
 
     def names(self) -> list[str]:
-        """The topics under the deployment's prefix, Kafka's own left out.
+        """The topics under the deployment's prefix that we may see, Kafka's own left out.
 
         Raises:
             ClusterError: the cluster cannot be reached.
+            ClusterRefusedError: it does not let us in.
         """
-        try:
-            found = self._admin.list_topics(timeout=self._timeout).topics
-        except KafkaException as error:
-            raise self._away(error) from None
-        return sorted(n for n in found if n.startswith(self.settings.prefix) and not n.startswith("__"))
+        return sorted(n for n in self._all() if n.startswith(self.settings.prefix) and not n.startswith("__"))
+
+    def _all(self) -> Mapping[str, Any]:
+        """All topics' metadata; in several tries, for whoever is not let in need not wait for the last."""
+        end = time.monotonic() + self._timeout
+        while True:
+            left = end - time.monotonic()
+            try:
+                return self._admin.list_topics(timeout=max(min(left, _LOOK_S), 0.1)).topics
+            except KafkaException as error:
+                trouble = self._trouble(error)
+                if isinstance(trouble, ClusterRefusedError) or time.monotonic() >= end:
+                    raise trouble from None
 
     def topics(self, names: Iterable[str]) -> dict[str, Seen]:
-        """Those of these topics that are there, with their configuration."""
+        """Those of these topics that are there, with their configuration.
+
+        Raises:
+            ClusterError: the cluster cannot be reached.
+            ClusterRefusedError: we may not see one of them, whether it is there or not.
+        """
         wanted = [name for name in names if name]
         if not wanted:
             return {}
@@ -100,7 +115,7 @@ class Cluster:
                 there[name] = future.result()
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    raise self._away(error) from None
+                    raise self._trouble(error, f"topic {name}", "Describe") from None
         configs = self._configs(list(there))
         return {
             name: Seen(
@@ -138,7 +153,10 @@ class Cluster:
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         asked = self._admin.describe_configs(resources, request_timeout=self._timeout)
         return {
-            resource.name: {entry.name: str(entry.value) for entry in self._done(future).values()}
+            resource.name: {
+                entry.name: str(entry.value)
+                for entry in self._done(future, f"topic {resource.name}", "DescribeConfigs").values()
+            }
             for resource, future in asked.items()
         }
 
@@ -160,8 +178,11 @@ class Cluster:
             try:
                 future.result()
             except KafkaException as error:
-                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise ClusterError(f"topic {name} cannot be created: {_text(error)}") from None
+                if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                    continue
+                if error.args[0].code() in DENIED:
+                    raise denied(error.args[0], f"topic {name}", "Create") from None
+                raise ClusterError(f"topic {name} cannot be created: {_text(error)}") from None
         self._wait_for(topics)
 
     @property
@@ -173,7 +194,7 @@ class Cluster:
         rest = set(topics)
         end = time.monotonic() + self._timeout
         while rest:
-            found = self._admin.list_topics(timeout=self._timeout).topics
+            found = self._all()
             rest = {
                 name
                 for name in rest
@@ -194,12 +215,12 @@ class Cluster:
         ]
         resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
         for future in self._admin.incremental_alter_configs([resource], request_timeout=self._timeout).values():
-            self._done(future)
+            self._done(future, f"topic {name}", "AlterConfigs")
 
     def delete(self, name: str) -> None:
         """Delete a topic; returns when it is gone."""
         for future in self._admin.delete_topics([name], operation_timeout=self._timeout).values():
-            self._done(future)
+            self._done(future, f"topic {name}", "Delete")
         end = time.monotonic() + self._timeout
         while name in self.names() and time.monotonic() < end:
             time.sleep(0.05)
@@ -215,7 +236,7 @@ class Cluster:
         try:
             return self._read_notes(reader, TopicPartition(name, 0, 0))
         except KafkaException as error:
-            raise self._away(error) from None
+            raise self._trouble(error, f"topic {name}", "Read") from None
         finally:
             reader.close()
 
@@ -238,27 +259,34 @@ class Cluster:
     def remember(self, notes: Iterable[Note]) -> None:
         """Write notes, durably."""
         name = self.settings.topic(NOTES)
-        trouble: list[str] = []
+        trouble: list[KafkaError] = []
 
         def told(error: KafkaError | None, _message: object) -> None:
             if error is not None:
-                trouble.append(str(error))
+                trouble.append(error)
 
         writer = Producer(_QUIET | self.settings.common() | {"acks": "all", "enable.idempotence": True})
         for note in notes:
             value = {"topic": note.topic, "uuid": note.uuid, "key": note.key}
             writer.produce(name, json.dumps(value).encode(), note.topic.encode(), 0, on_delivery=told)
         left = writer.flush(self._timeout)
+        if trouble and trouble[0].code() in DENIED:
+            raise denied(trouble[0], f"topic {name}", "Write")
         if left or trouble:
             raise ClusterError(f"topic {name} cannot be written: {trouble[0] if trouble else 'no answer in time'}")
 
-    def _done(self, future: "Future[Any]") -> Any:
+    def _done(self, future: "Future[Any]", name: str, right: str) -> Any:
         try:
             return future.result()
         except KafkaException as error:
-            raise self._away(error) from None
+            raise self._trouble(error, name, right) from None
 
-    def _away(self, error: KafkaException) -> ClusterError:
+    def _trouble(self, error: KafkaException, name: str = "", right: str = "") -> StreamsError:
+        """What an error means: refused for good, or away."""
+        if known(error).code() in DENIED:
+            return denied(known(error), name or f"Kafka at {self.settings.bootstrap_servers}", right)
+        if (why := self._admin.refusal()) is not None:
+            return stranger(why)
         return ClusterError(
             f"Kafka at {self.settings.bootstrap_servers}: {_text(error)}; see whether it runs, "
             "or set FLEXLOG_KAFKA__BOOTSTRAP_SERVERS (and FLEXLOG_KAFKA__OPTIONS for credentials)"

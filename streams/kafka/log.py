@@ -8,26 +8,30 @@ these are asked for. Writing goes through one transactional producer, or one a n
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from concurrent import futures
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from confluent_kafka import IsolationLevel, KafkaException, Message, Producer, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import OffsetSpec
 
 from streams.errors import FencedError, WiringError
 from streams.hosts.log import CrashPoint, Fence, Slab
 from streams.hosts.log import TopicPartition as Place
 from streams.kafka.membership import Membership
-from streams.kafka.patience import MOVED, known, nothing, patiently
-from streams.kafka.reading import Reader, offsets, stamps
+from streams.kafka.patience import MOVED, Admin, ClusterRefusedError, known, nothing, patiently
+from streams.kafka.reading import Reader
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.writing import ORIGIN, KafkaTransaction
 
+T = TypeVar("T")
 _ANSWER_S = 10.0
+_TAKE_AGAIN_S = 0.001
 _ASK_AGAIN_S = 0.001
 _OFFSET_S = 2.0
-_LEADERS = {"metadata.max.age.ms": 1_000, "topic.metadata.refresh.interval.ms": 1_000}
-"""A request that waits for a leader that is gone keeps a core busy with connecting (librdkafka 2.16): so the client
-soon forgets who leads, and no request waits for long."""
+_SOON_IDLE = {"connections.max.idle.ms": 10_000}
+"""Positions that are sent to a group's coordinator that has just died wait without end, whatever their timeout, until
+some connection of the client comes or goes (librdkafka 2.16): so those that nobody uses go soon."""
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _log = logging.getLogger(__name__)
@@ -60,14 +64,15 @@ class KafkaLog:
         self.crash: Callable[[CrashPoint], None] | None = None
         self._inputs = frozenset(inputs)
         self._slot = slot
-        self._origins = origins
         self._prompt = prompt
-        self._admin = AdminClient({**settings.common(), **_LEADERS})
+        self._admin = Admin(settings.common())
         name = slot or f"look-{id(self)}"
-        self._bulk = Reader(settings, f"{name}.inputs", self.start, self._wait_check) if inputs else None
-        self._side = Reader(settings, f"{name}.side", self.start, self._wait_check)
+        wanted = _origin if origins else None
+        self._bulk = Reader(settings, f"{name}.inputs", self.start, self._wait_check, wanted) if inputs else None
+        self._side = Reader(settings, f"{name}.side", self.start, self._wait_check, wanted)
         if self._bulk is not None:
             self._bulk.linger_s = settings.batch_ms / 1_000
+        self._aside: ThreadPoolExecutor | None = None
         self._producers: dict[str, Producer] = {}
         self._members: dict[str, Membership] = {}
         self._open: list[KafkaTransaction] = []
@@ -111,7 +116,7 @@ class KafkaLog:
             return self._admin.describe_topics(TopicCollection([name]), request_timeout=_ANSWER_S)[name].result()
 
         try:
-            found = patiently(ask, f"topic {name}", self.check)
+            found = patiently(ask, f"topic {name}", self.check, refusal=self._admin.refusal)
         except KafkaException as error:
             raise WiringError(
                 f"topic {name} is not on the cluster ({known(error).str()}); run `flexlog topics apply`"
@@ -132,20 +137,25 @@ class KafkaLog:
         known = self._looked.pop(place, None)  # what was at hand is asked for once more, to be worked on
         if known is not None and known[0] == start and known[1].next_offset == stop and len(known[1]) <= limit:
             return known[1]
-        messages, next_offset = self._reader(topic).read(place, start, stop, limit)
-        slab = Slab(
-            topic,
-            partition,
-            offsets(messages),
-            stamps(messages) * 1_000,
-            list(map(Message.key, messages)),
-            list(map(Message.value, messages)),
-            next_offset,
-            [(1, _origin(message)) for message in messages] if self._origins else [],
-        )
-        if stop is None and messages:
+        slab = self._reader(topic).read(place, start, stop, limit)
+        if stop is None and len(slab):
             self._looked[place] = start, slab
         return slab
+
+    def meanwhile(self, act: Callable[[], T]) -> T:
+        """Do what waits for the cluster, and take in inputs while it does: they cost as much time as all handlers."""
+        if self._bulk is None:
+            return act()
+        if self._aside is None:
+            self._aside = ThreadPoolExecutor(1, "commit")
+        answer = self._aside.submit(act)
+        try:
+            while not answer.done():
+                if not self._bulk.take():
+                    futures.wait([answer], _TAKE_AGAIN_S)
+        finally:
+            futures.wait([answer])  # two threads may not use one producer
+        return answer.result()
 
     def wait(self, seconds: float, *, inputs: bool = False) -> bool:
         """Until something comes (of the inputs, or of all the rest), or the time is over; whether anything came."""
@@ -189,7 +199,7 @@ class KafkaLog:
             )
             return {place.partition: int(found.result().offset) for place, found in asked.items()}
 
-        return patiently(ask, f"the ends of {name}", self.check)
+        return patiently(ask, f"the ends of {name}", self.check, refusal=self._admin.refusal)
 
     def reached(self, topic: str, partition: int, offset: int) -> bool:
         """Whether all before an offset is decided."""
@@ -218,7 +228,7 @@ class KafkaLog:
             asked = self._admin.list_offsets({place: spec}, isolation_level=level, request_timeout=_OFFSET_S)
             return self._of_leader(place.topic, asked[place].result)
 
-        return int(patiently(ask, f"{place.topic}[{partition}]", self.check).offset)
+        return int(patiently(ask, f"{place.topic}[{partition}]", self.check, refusal=self._admin.refusal).offset)
 
     def _of_leader(self, topic: str, answer: Callable[[], Any]) -> Any:
         """An answer of a partition's leader; told to look for another: it would ask the old for minutes."""
@@ -255,8 +265,9 @@ class KafkaLog:
         name = TopicPartition(self.settings.topic(place[0]), place[1])
         found = patiently(
             lambda: self.member(group).consumer.committed([name], timeout=_ANSWER_S),
-            f"the position of {group}",
+            f"the position of {self.settings.topic(group)}",
             self.check,
+            refusal=self._admin.refusal,
         )
         return None if found[0].offset < 0 else int(found[0].offset)
 
@@ -292,6 +303,7 @@ class KafkaLog:
             settings = self.settings
             made = Producer(
                 {
+                    **_SOON_IDLE,
                     **settings.common(),
                     "transactional.id": f"{settings.prefix}{name}",
                     "transaction.timeout.ms": settings.transaction_timeout_ms,
@@ -303,7 +315,12 @@ class KafkaLog:
                     "queue.buffering.max.messages": 500_000,
                 }
             )
-            patiently(lambda: made.init_transactions(_ANSWER_S), f"producer {name}", self.check)
+            patiently(
+                lambda: made.init_transactions(_ANSWER_S),
+                f"producer {settings.prefix}{name}",
+                self.check,
+                refusal=self._admin.refusal,
+            )
             self._producers[name] = made
         return self._producers[name]
 
@@ -328,9 +345,11 @@ class KafkaLog:
             return self._of_leader(place.topic, asked[place].result)  # taken out of the map it would never be done
 
         try:
-            patiently(ask, f"trimming {place.topic}[{partition}]", self.check)
+            patiently(ask, f"trimming {place.topic}[{partition}]", self.check, right="Delete")
         except KafkaException as error:  # it only takes room
             _log.warning("%s[%s] was not trimmed: %s", place.topic, partition, known(error).str())
+        except ClusterRefusedError as error:
+            _log.warning("%s", error)
 
     def reach(self, point: CrashPoint) -> None:
         """A named point: a test may let the process die here."""
@@ -340,6 +359,8 @@ class KafkaLog:
     def close(self) -> None:
         """Leave the groups and let go of all clients."""
         self.abort_open()
+        if self._aside is not None:
+            self._aside.shutdown()
         for member in self._members.values():
             member.close()
         for reader in (self._bulk, self._side):

@@ -14,6 +14,7 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
 
 from streams.errors import FencedError
 from streams.hosts.log import Fence
+from streams.kafka.patience import DENIED, ClusterRefusedError, denied
 from streams.kafka.settings import KafkaSettings
 
 _POLL_S = 0.05
@@ -31,6 +32,7 @@ class Membership:
 
     def __init__(self, settings: KafkaSettings, group: str, lead: str) -> None:
         self.group = group
+        self._name = settings.topic(group)
         self._lock = threading.RLock()
         self._generation = 0
         self._owned: dict[int, int] = {}
@@ -83,6 +85,9 @@ class Membership:
                 with self._lock:
                     if not self._over.is_set():
                         self._poll()
+            except ClusterRefusedError as error:
+                self.failure = str(error)
+                return
             except Exception as error:  # noqa: BLE001 -- the runner says it and ends
                 self.failure = str(error)
                 _log.exception("%s: the membership ended", self.group)
@@ -91,6 +96,8 @@ class Membership:
     def _poll(self) -> None:
         message = self.consumer.poll(0)
         error = message.error() if message is not None else None
+        if error is not None and error.code() in DENIED:
+            raise denied(error, f"group {self._name}")
         if error is not None and error.fatal():
             raise KafkaException(error)
 

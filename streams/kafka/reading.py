@@ -1,62 +1,43 @@
 """Reading partitions of a cluster, wherever it is asked for, by one consumer without a group."""
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import monotonic
 
 import numpy as np
 from confluent_kafka import Consumer, Message, TopicPartition
-from numpy.typing import NDArray
 
+from streams.hosts.log import Slab
 from streams.hosts.log import TopicPartition as Place
-from streams.kafka.patience import PAUSE_S, ClusterRefusedError, passing
+from streams.kafka.holding import Held
+from streams.kafka.patience import DENIED, PAUSE_S, ClusterRefusedError, denied, passing
 from streams.kafka.settings import KafkaSettings
 
-_HELD = 400_000  # messages consumed and not yet read, over all partitions of a consumer
-_PULL = 20_000
+_HELD = 500_000  # records consumed and not yet read, over all partitions of a consumer
+_MANY = 400_000  # so many of other partitions that no more are pulled for one
+_PULL = 10_000
+_SIP = 2_000  # so long that a commit's answer does not wait for it
 _SOON_S = 0.001
-
-
-class _Held:
-    """What was consumed of a partition, from ``low`` on, and up to where."""
-
-    __slots__ = ("low", "messages", "paused", "position", "since", "turn")
-
-    def __init__(self, start: int) -> None:
-        self.low = self.position = start
-        self.messages: list[Message] = []
-        self.paused = False
-        self.since = 0.0  # the first of the messages came after this
-        self.turn = 0  # when it was last read
-
-    def drop_before(self, start: int) -> None:
-        if start > self.low:
-            del self.messages[: self.index(start)]
-            self.low = start
-
-    def index(self, offset: int) -> int:
-        """How many messages lie before an offset."""
-        if not self.messages or offset > _offset(self.messages[-1]):
-            return len(self.messages)
-        return bisect_left(self.messages, offset, key=_offset)
-
-
-def _offset(message: Message) -> int:
-    return message.offset() or 0
 
 
 class Reader:
     """One consumer and what it holds, by partition."""
 
     def __init__(
-        self, settings: KafkaSettings, name: str, start: Callable[[str, int], int], check: Callable[[], None]
+        self,
+        settings: KafkaSettings,
+        name: str,
+        start: Callable[[str, int], int],
+        check: Callable[[], None],
+        origin: Callable[[Message], str] | None = None,
     ) -> None:
         self._settings = settings
         self.linger_s = 0.0
         self._start = start
         self._check = check
-        self._held: dict[tuple[str, int], _Held] = {}
+        self._origin = origin
+        self._held: dict[tuple[str, int], Held] = {}
         self._turn = 0
+        self._refused: ClusterRefusedError | None = None
         self._empty = 0.0  # when the client last had nothing more
         self._consumer = Consumer(
             {
@@ -76,14 +57,16 @@ class Reader:
             }
         )
 
-    def read(self, place: Place, start: int, stop: int | None, limit: int) -> tuple[list[Message], int]:
-        """Messages from ``start``, and where to read on."""
+    def read(self, place: Place, start: int, stop: int | None, limit: int) -> Slab:
+        """Records from ``start``."""
+        if self._refused is not None:
+            raise self._refused
         held = self._at(place, start)
         self._turn += 1
         held.turn = self._turn
         wait = 0.0
         while True:
-            count = len(held.messages) if stop is None else held.index(stop)
+            count = held.count if stop is None else held.index(stop)
             if count >= limit or (stop is not None and held.position >= stop):
                 break
             if stop is None and self._crowded(place):  # others come first
@@ -95,23 +78,35 @@ class Reader:
             if stop is not None:  # no message tells of a step over a control marker: look again soon
                 wait = min(wait * 2, PAUSE_S) if wait else _SOON_S
                 self._check()
-            elif not held.messages or not self.linger_s:
+            elif not held.count or not self.linger_s:
                 break
             else:  # more may come at once
                 wait = held.since + self.linger_s - monotonic()
                 if wait <= 0:
                     break
-        if held.paused and len(held.messages) < self._cap() // 2:
+        if held.paused and held.count < self._cap() // 2:
             self._pause(place, held, paused=False)
-        messages = held.messages[: min(count, limit)]
         if count > limit:
-            return messages, _offset(messages[-1]) + 1
-        return messages, held.position if stop is None else max(min(held.position, stop), start)
+            return held.slab(place, limit, None)
+        return held.slab(place, count, held.position if stop is None else max(min(held.position, stop), start))
 
     def expect(self, starts: Mapping[Place, int]) -> None:
         """Begin to fetch partitions, all at once: one that is far ahead of the others has to be paused."""
         for place, start in starts.items():
             self._at(place, start)
+
+    def take(self) -> bool:
+        """Consume a little of what the client has, unless enough is held; whether that was anything.
+
+        What is refused is told by the next `read`: whoever calls this is in the middle of something else.
+        """
+        if self._refused is not None or sum(held.count for held in self._held.values()) >= _MANY:
+            return False
+        try:
+            return self._pull(None, 0, most=_SIP)
+        except ClusterRefusedError as error:
+            self._refused = error
+            return False
 
     def wait(self, seconds: float) -> bool:
         """Until something comes, or the time is over; whether anything came."""
@@ -132,19 +127,18 @@ class Reader:
         """Let go of the client."""
         self._consumer.close()
 
-    def _at(self, place: Place, start: int) -> _Held:
+    def _at(self, place: Place, start: int) -> Held:
         held = self._held.get(place)
         if held is not None and not held.low <= start <= held.position:
             self._unassign(place, held)  # a seek may be outrun by what is on its way
             held = None
         if held is None:
-            held = self._held[place] = _Held(start)
-            held.position = max(start, self._start(*place))
+            held = self._held[place] = Held(start, max(start, self._start(*place)))
             self._consumer.incremental_assign([self._named(place, held.position)])
         held.drop_before(start)
         return held
 
-    def _unassign(self, place: Place, held: _Held) -> None:
+    def _unassign(self, place: Place, held: Held) -> None:
         if held.paused:  # the client would remember it when the partition is assigned again
             self._pause(place, held, paused=False)
         self._consumer.incremental_unassign([self._named(place)])
@@ -157,7 +151,7 @@ class Reader:
         return max(_HELD // max(len(self._held), 1), 1_000)
 
     def _full(self) -> bool:
-        return sum(len(held.messages) for held in self._held.values()) > _HELD
+        return sum(held.count for held in self._held.values()) > _HELD
 
     def _crowded(self, place: Place) -> bool:
         """Whether so much is held of others, that are read too, that they should be read before more is pulled.
@@ -166,38 +160,37 @@ class Reader:
         """
         since = self._turn - 4 * len(self._held)
         waiting = sum(
-            len(held.messages)
+            held.count
             for other, held in self._held.items()
             if other != place and not held.paused and held.turn >= since
         )
-        return waiting >= _HELD // 2
+        return waiting >= _MANY
 
-    def _pause(self, place: Place, held: _Held, *, paused: bool) -> None:
+    def _pause(self, place: Place, held: Held, *, paused: bool) -> None:
         (self._consumer.pause if paused else self._consumer.resume)([self._named(place)])
         held.paused = paused
 
-    def _pull(self, wanted: Place | None, wait: float, *, many: bool = False) -> bool:
+    def _pull(self, wanted: Place | None, wait: float, *, many: bool = False, most: int = _PULL) -> bool:
         """Take what the client has; whether that was anything, be it only a step over what is not to be read.
 
         It waits for the first message, or the whole time for ``many``.
         """
         first = self._consumer.poll(wait) if wait and not many else None
-        messages = self._consumer.consume(_PULL, wait if many else 0)
+        messages = self._consumer.consume(most, wait if many else 0)
         if first is not None:
             messages.insert(0, first)
         moved = bool(messages)
         since = self._empty
-        if len(messages) < _PULL:
+        if len(messages) < most:
             self._empty = monotonic()
         for place, run in self._by_place(messages):
             held = self._held.get(place)
             if held is None:  # let go of meanwhile
                 continue
-            if not held.messages:
+            if not held.count:
                 held.since = since
-            held.messages += run
-            held.position = _offset(run[-1]) + 1
-            if place != wanted and len(held.messages) > self._cap() and not held.paused and self._full():
+            held.add(run, self._origin)
+            if place != wanted and held.count > self._cap() and not held.paused and self._full():
                 self._pause(place, held, paused=True)
         if wanted is not None and not moved:
             held = self._held[wanted]
@@ -220,8 +213,9 @@ class Reader:
             return
         partitions = np.fromiter(map(Message.partition, messages), np.int32, len(messages))
         turns = partitions[1:] != partitions[:-1]
-        topics = list(map(Message.topic, messages))
-        if topics.count(topics[0]) < len(topics):
+        topics = [messages[0].topic()] * len(messages)
+        if len({topic for topic, _ in self._held}) > 1:
+            topics = list(map(Message.topic, messages))
             turns |= np.fromiter(map(str.__ne__, topics[1:], topics), np.bool_, len(turns))  # type: ignore[arg-type]
         prefix, low = len(self._settings.prefix), 0
         for high in (*(np.flatnonzero(turns) + 1).tolist(), len(messages)):
@@ -235,30 +229,6 @@ def _passing(message: Message) -> bool:
     assert error is not None
     if passing(error):
         return False
+    if error.code() in DENIED:
+        raise denied(error, f"{message.topic()}[{message.partition()}]", "Read")
     raise ClusterRefusedError(f"{message.topic()}[{message.partition()}] cannot be read: {error.str()}")
-
-
-def offsets(messages: list[Message]) -> NDArray[np.int64]:
-    """The offsets of messages."""
-    if not messages:
-        return np.empty(0, np.int64)
-    first, last = _offset(messages[0]), _offset(messages[-1])
-    if last - first + 1 == len(messages):
-        return np.arange(first, last + 1, dtype=np.int64)
-    return np.fromiter((_offset(message) for message in messages), np.int64, len(messages))
-
-
-def stamps(messages: list[Message]) -> NDArray[np.int64]:
-    """Append times in milliseconds. The broker stamps whole batches, so that most neighbours are equal."""
-    found = np.empty(len(messages), np.int64)
-    todo = [(0, len(messages) - 1)] if messages else []
-    while todo:
-        low, high = todo.pop()
-        first, last = messages[low].timestamp()[1], messages[high].timestamp()[1]
-        if first == last or high - low < 2:
-            found[low : high + 1] = first
-            found[high] = last
-            continue
-        middle = (low + high) // 2
-        todo += [(low, middle), (middle, high)]
-    return found

@@ -98,6 +98,7 @@ class Runner:
         self._history: History | None = None
         self._sink: Sink | None = None
         self._past: KafkaLog | None = None
+        self._past_codec: Codec | None = None
 
     # Life.
 
@@ -139,8 +140,7 @@ class Runner:
                 log.close()
             if self._past is not None:
                 self._past.close()
-            if self._history is not None:
-                self._history.close()
+            self._close_history()
             registry.close()
 
     def _look_at_versions(self) -> None:
@@ -248,6 +248,7 @@ class Runner:
         except HistoryAwayError as error:
             self.waits = str(error)
             self._warn(place, f"waits: {error}")
+            self._close_history()  # when it is back its tables say what it holds: it may have lost the newest
             self._over.wait(_AGAIN_S)
         else:
             if moved:
@@ -335,9 +336,15 @@ class Runner:
             else:
                 self._history = History.server(contracts, database=held.database, **held.client())
             # A log of its own: what is read again for the history is not what the tasks read.
-            self._past = KafkaLog(self.settings.kafka, check=self._check)
-            self._sink = Sink(self._past, self._history, Codec(self._registry_of_past()))
+            self._past = self._past or KafkaLog(self.settings.kafka, check=self._check)
+            self._past_codec = self._past_codec or Codec(self._registry_of_past())
+            self._sink = Sink(self._past, self._history, self._past_codec)
         return self._history
+
+    def _close_history(self) -> None:
+        history, self._history, self._sink = self._history, None, None
+        if history is not None:
+            history.close()
 
     def _registry_of_past(self) -> RestRegistry:
         return RestRegistry(

@@ -234,6 +234,12 @@ class ClickHouseSettings(_Section):
         default="flexlog", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Database, made where missing."
     )
     path: Path | None = Field(default=None, description="Folder of the engine in this process (interface `chdb`).")
+    health_port: int = Field(
+        default=9463,
+        ge=0,
+        le=65_535,
+        description="Port of /healthz, /readyz, /metrics of `flexlog sink`, at FLEXLOG_KAFKA__HEALTH_HOST. 0: none.",
+    )
 
     @model_validator(mode="after")
     def _folder(self) -> Self:

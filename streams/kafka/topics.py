@@ -134,7 +134,7 @@ def plan(
     wishes = wanted(topology, settings, only)
     names = cluster.names()
     full = {settings.kafka.topic(wish.name): wish for wish in wishes}
-    seen = cluster.topics(name for name in full if name in set(names))
+    seen = cluster.topics(full)  # by name: what we may not see is in no list
     notes = cluster.notes()
     steps: list[Step] = []
     for name, wish in full.items():

@@ -14,14 +14,13 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from confluent_kafka import ConsumerGroupState, KafkaException
-from confluent_kafka.admin import AdminClient
 
 from streams.errors import StreamsError
 from streams.hosts.log import Fence, Log, Slab, Transaction
 from streams.hosts.task import META, Forerunner, changelog
 from streams.kafka.cluster import Cluster
 from streams.kafka.log import KafkaLog
-from streams.kafka.patience import patiently
+from streams.kafka.patience import Admin, patiently
 from streams.kafka.settings import Settings
 from streams.kafka.topics import wanted
 from streams.topology import COMMIT, PROGRESS, AnyProcessor, Topology
@@ -199,13 +198,13 @@ class Versions:
 
     def _has_members(self, group: str) -> bool:
         name = self._settings.kafka.topic(group)
-        admin = AdminClient(self._settings.kafka.common())
+        admin = Admin(self._settings.kafka.common())
 
         def ask() -> Any:
             return admin.describe_consumer_groups([name], request_timeout=_ANSWER_S)[name].result()
 
         try:
-            state = patiently(ask, f"group {name}", self._check).state
+            state = patiently(ask, f"group {name}", self._check, right="Describe", refusal=admin.refusal).state
         except KafkaException:  # it has none any more
             return False
         return state not in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)

@@ -9,9 +9,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from confluent_kafka import IsolationLevel, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import OffsetSpec
 
 from streams.hosts.task import Task
+from streams.kafka.patience import Admin
 from streams.observe import Point
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class RunnerView:
         self._processor = {"processor": runner.spec.name}
         self._labels = {**self._processor, "slot": runner.slot}
         self.name = f"{runner.spec.name}/{runner.slot}"
-        self._admin: AdminClient | None = None
+        self._admin: Admin | None = None
         self._asked = -_LAG_EVERY_S
         self._ends: dict[Place, int] = {}
         self._read: dict[str, Callable[[], Iterable[Point]]] = {
@@ -91,6 +92,8 @@ class RunnerView:
         member = self._runner.member
         if member is None or not member.answered:
             return f"{self.told()}; the group has not given it its tasks yet"
+        if reason(self._runner.waits) == "history":
+            return self.told()
         lacking = sorted(set(member.owned()) - set(self._runner.tasks))
         return f"{self.told()}; the state of task {lacking[0]} is not whole yet" if lacking else ""
 
@@ -150,7 +153,7 @@ class RunnerView:
         """Up to where partitions can be read; those that cannot be asked now are left out."""
         settings = self._runner.settings.kafka
         if self._admin is None:
-            self._admin = AdminClient(settings.common())
+            self._admin = Admin(settings.common())
         names = {place: TopicPartition(settings.topic(place[0]), place[1]) for place in places}
         latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         asked = dict.fromkeys(names.values(), latest)

@@ -10,7 +10,7 @@ from streams.errors import AbortedError, FencedError, StreamsError
 from streams.hosts.log import Fence
 from streams.hosts.log import TopicPartition as Place
 from streams.kafka.membership import Membership
-from streams.kafka.patience import PAUSE_S, STALE, known, nothing, patiently
+from streams.kafka.patience import DENIED, PAUSE_S, STALE, ClusterRefusedError, denied, known, nothing, patiently
 
 if TYPE_CHECKING:
     from streams.kafka.log import KafkaLog
@@ -29,6 +29,7 @@ class KafkaTransaction:
         self._fence = fence
         self._ranges: dict[Place, tuple[int, int]] = {}
         self._error: KafkaError | None = None
+        self._denied = ""
         self._held: Membership | None = None
         self._metadata: Any = None
         self.open = False
@@ -90,6 +91,8 @@ class KafkaTransaction:
     def _delivered(self, place: Place, error: KafkaError | None, message: Message) -> None:
         if error is not None:
             self._error = self._error or error
+            if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                self._error, self._denied = error, self._log.settings.topic(place[0])
             return
         offset = message.offset() or 0
         low, high = self._ranges.get(place, (offset, offset))
@@ -107,7 +110,7 @@ class KafkaTransaction:
 
     def _unsent(self) -> int:
         try:
-            return self._producer.flush(1.0)
+            return self._log.meanwhile(lambda: self._producer.flush(1.0))
         except KafkaException as error:
             self._failed(known(error))
         except SystemError:  # what the client makes of a producer that was fenced
@@ -158,12 +161,22 @@ class KafkaTransaction:
 
     def _do(self, act: Callable[[], Any], what: str) -> None:
         try:
-            patiently(act, what, nothing)
+            patiently(lambda: self._log.meanwhile(act), what, nothing)
         except KafkaException as error:
             self._failed(known(error))
+        except ClusterRefusedError as refused:
+            if refused.error is None:
+                self._end()
+                raise
+            self._failed(refused.error)
 
     def _failed(self, error: KafkaError) -> None:
         """End the transaction and say what may be done now."""
+        if error.code() in DENIED:
+            with suppress(KafkaException):
+                self._producer.abort_transaction(_ANSWER_S)
+            self._end()
+            raise self._refusal(error)
         if error.fatal() or error.code() in STALE:
             fatal = error.fatal()
             if not fatal:
@@ -176,3 +189,12 @@ class KafkaTransaction:
             patiently(lambda: self._producer.abort_transaction(_ANSWER_S), "abort", nothing)
         self._end()
         raise AbortedError(f"the transaction was aborted: {error.str()}")
+
+    def _refusal(self, error: KafkaError) -> ClusterRefusedError:
+        """Which right is lacking on what."""
+        settings = self._log.settings
+        if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            return denied(error, self._denied or f"an output of {settings.prefix}", "Write")
+        if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED and self._fence is not None:
+            return denied(error, settings.topic(self._fence.group))
+        return denied(error, f"a producer of {settings.prefix}")

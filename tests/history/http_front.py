@@ -1,6 +1,7 @@
 """ClickHouse's HTTP interface, as far as clickhouse-connect uses it, over chDB: a server for the tests.
 
-It says its port, serves 127.0.0.1 only, and ends when its standard input does, at the latest after some minutes.
+``python -m tests.history.http_front [FOLDER [PORT]]``; what lies in a folder is there again at the next start. It says
+its port, serves 127.0.0.1 only, and ends when its standard input does, at the latest after some minutes.
 What a real server does and this does not: users, compression, sessions, queries in parallel.
 """
 
@@ -103,9 +104,10 @@ def handler(engine: Engine) -> type[http.server.BaseHTTPRequestHandler]:
     return Handler
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler(Engine(Path(folder))))
+def main(folder: str = "", port: str = "0") -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        engine = Engine(Path(folder or temporary))
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", int(port)), handler(engine))
         server.daemon_threads = True
         threading.Timer(AT_MOST_SECONDS, server.shutdown).start()
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -117,6 +119,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
     sys.stdout.flush()
     os._exit(0)  # the timer's thread need not be waited for

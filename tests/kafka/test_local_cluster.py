@@ -24,6 +24,7 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from streams.cli import main
+from streams.hosts.cores import everywhere
 from streams.kafka.local import LocalClusterError, PartsError, home, parts, process, state
 from streams.kafka.local.cluster import LocalCluster
 
@@ -461,3 +462,25 @@ def test_a_lock_is_not_held_twice_though_its_folder_was_deleted(tmp_path: Path) 
         said.append("third")
     waiter.join()
     assert said == ["second", "third"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process keep to a core")
+def test_a_process_has_all_cores_though_the_one_that_starts_it_keeps_to_one(tmp_path: Path) -> None:
+    log = tmp_path / "cores.log"
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "given = os.sched_getaffinity(0)\n"
+        "from streams.hosts.cores import keep_to_one\n"
+        "from streams.kafka.local import process\n"
+        "keep_to_one(0)\n"
+        "tell = 'import os; print(sorted(os.sched_getaffinity(0)))'\n"
+        f"pid = process.start([sys.executable, '-c', tell], Path({str(log)!r}), Path({str(tmp_path)!r}))\n"
+        "os.waitpid(pid, 0)\n"
+        "print(sorted(given), sorted(os.sched_getaffinity(0)))\n"
+    )
+    with everywhere():
+        ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    given, kept = ran.stdout.strip().replace("] [", "]|[").split("|")
+    assert json.loads(log.read_text()) == json.loads(given)
+    assert len(json.loads(kept)) == 1

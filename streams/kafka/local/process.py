@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from streams.hosts.cores import everywhere
+
 HOST = "127.0.0.1"
 _POLL_S = 0.02
 _KILL_S = 10.0
@@ -44,7 +46,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def start(command: Sequence[str], log: Path, folder: Path) -> int:
     """Start a process in a session of its own, its output appended to a file; returns its id."""
-    with log.open("ab") as out:
+    with log.open("ab") as out, everywhere():  # it may serve many, whatever core this process keeps to
         child = subprocess.Popen(  # noqa: S603  # commands of parts.py
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
         )
