@@ -1,17 +1,21 @@
 """Faults, one by one and at random. Each ends with all workers running again."""
 
 import random
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 
+from confluent_kafka.admin import AdminClient
+
 from streams.kafka.log import KafkaLog
 from tests.faults.deployment import ROOT, SESSION_S, Deployment, FaultError, Worker
-from tests.faults.worker import POINTS, REVOKED
+from tests.faults.worker import POINTS, REJOINED, REVOKED, WOKE
 
 _AFTER = 5
+_AWAY = "waiting for the cluster"
 _ONCE = ("restore", "assigned", REVOKED)
 """At which of its first so many times a point is deadly."""
 
@@ -23,12 +27,16 @@ class Chaos:
         deployment: that runs.
         seed: of all that is random.
         say: told what is done.
+
+    Attributes:
+        unrefused: zombies that nobody refused.
     """
 
     def __init__(self, deployment: Deployment, seed: object, say: Callable[[str], None] = lambda _: None) -> None:
         self._on = deployment
         self._random = random.Random(str(seed))
         self._say = say
+        self.unrefused: list[str] = []
 
     @property
     def kills(self) -> int:
@@ -103,13 +111,14 @@ class Chaos:
     def sleep_and_come_back(self, *points: str) -> None:
         """Stop workers, each at a point of its own or ("") now, for longer than sessions and transactions last.
 
-        They come back as zombies.
+        They come back as zombies: those that were stopped at a point hold a batch of a task that others have taken and
+        decided meanwhile, and must be refused.
         """
         stopped = dict(zip(self._random.sample(self.workers("hours"), len(points)), points, strict=True))
         for worker, point in stopped.items():
             if point:
                 worker.kill()
-                worker.start(point, self._random.randrange(1, _AFTER), "STOP")
+                worker.start(point, self._random.randrange(2, _AFTER), "STOP")
         for worker, point in stopped.items():
             if point:
                 worker.await_stop()
@@ -118,9 +127,21 @@ class Chaos:
             self._note(f"stopped at {point or 'random'}", f"{worker} {worker.haunted}")
         time.sleep(max(SESSION_S, self._on.transaction_s) + self._random.uniform(0, 2))
         self._on.await_progress(1)  # others have done what they were about to do
+        said = {worker: worker.log.stat().st_size for worker in stopped}
         for worker in stopped:
             worker.haunted = ""
             worker.send(signal.SIGCONT)
+        for worker, point in stopped.items():
+            if point:
+                self._must_be_refused(worker, point, said[worker])
+
+    def _must_be_refused(self, worker: Worker, point: str, since: int) -> None:
+        if not worker.await_line(WOKE, since=since):
+            raise FaultError(f"{worker} never woke at {point}")
+        if worker.await_line("dropped: ", "tries again: ", since=since, seconds=20):
+            self._note(f"refused what it held at {point}", str(worker))
+        else:
+            self.unrefused.append(f"{worker} at {point}")
 
     def die_with_an_open_transaction(self) -> None:
         """A worker dies with all produced and does not come back for longer than the transaction may take.
@@ -166,14 +187,59 @@ class Chaos:
 
     # --- the others ------------------------------------------------------------------------------------------------
 
-    def kill_a_broker(self) -> None:
-        """Kill a broker; it comes back a little later."""
-        number = self._random.randrange(1, 4)
+    def kill_a_broker(self, number: int | None = None, *, go_on_without: bool | None = None) -> None:
+        """Kill a broker, any or this one.
+
+        It comes back a little later, or when all have gone on without it.
+        """
+        number = number or self._random.randrange(1, 4)
         self._on.cluster.kill_broker(number)
-        self._note("killed a broker", str(number))
-        time.sleep(self._random.uniform(0, 5))
+        begin = time.monotonic()
+        if self._random.random() < 0.5 if go_on_without is None else go_on_without:
+            self._on.await_progress(2)
+        else:
+            time.sleep(self._random.uniform(0, 5))
+        self._note("killed a broker", f"{number}, away for {time.monotonic() - begin:.1f} s")
         self._on.cluster.start_broker(number)
         self._on.cluster.wait_in_sync()
+
+    def fill_a_disk(self, number: int | None = None) -> None:
+        """Fill the disk of a broker; there is room again when all have gone on without it."""
+        number = number or self._random.randrange(1, 4)
+        self._fill(number)
+        self._on.await_progress(2)
+        self._on.cluster.start_broker(number)
+        self._on.cluster.wait_in_sync()
+
+    def fill_the_only_disk(self) -> None:
+        """Fill the disk of the only broker: all say that they wait, and go on when there is room again."""
+        said = {worker: worker.log.stat().st_size for worker in self._on.workers}
+        self._fill(1)
+        time.sleep(SESSION_S + self._on.transaction_s)  # nobody's membership or transaction outlasts this
+        now = self._on.now
+        silent = [str(worker) for worker, since in said.items() if not worker.await_line(_AWAY, since=since, seconds=5)]
+        assert not silent, f"{', '.join(silent)} did not say that the cluster is away"
+        assert self._on.now == now
+        self._on.cluster.start_broker(1)
+
+    def _fill(self, number: int) -> None:
+        """No file of a broker can grow any more, as on a full disk: its next append fails, and it ends itself."""
+        pid = self._on.cluster.status().processes[number - 1].pid
+        assert pid is not None
+        _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, most))
+        end = time.monotonic() + 60
+        while self._on.cluster.status().processes[number - 1].pid is not None:
+            if time.monotonic() > end:
+                raise FaultError(f"broker {number} goes on without a disk")
+            time.sleep(0.1)
+        self._note("filled a broker's disk", str(number))
+
+    def coordinator(self) -> int:
+        """The broker that knows who owns the tasks of `hours`."""
+        kafka = self._on.settings.kafka
+        admin, group = AdminClient({**kafka.common(), "log_level": 0}), kafka.topic("hours.v1")
+        return int(admin.describe_consumer_groups([group], request_timeout=30)[group].result().coordinator.id)
 
     def kill_the_registry(self) -> None:
         """The registry is away while a worker starts and the others go on."""
@@ -192,11 +258,12 @@ class Chaos:
             *[lambda: self.kill_at_a_point(self._random.choice(POINTS))] * 4,
             lambda: self.kill_at_a_point(REVOKED, self._random.choice(self.workers("hours"))),
             lambda: self.sleep_and_come_back(""),
-            lambda: self.sleep_and_come_back(self._random.choice(["begin", "before_commit", "offsets_sent"])),
+            lambda: self.sleep_and_come_back(self._random.choice(["begin", REJOINED, "before_commit", "offsets_sent"])),
             self.kill_all,
             self.die_with_an_open_transaction,
             self.foreign_open_transaction,
             self.kill_a_broker,
+            self.fill_a_disk,
             self.kill_the_registry,
         )
         self._random.choice(at_random)()

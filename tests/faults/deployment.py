@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from streams.errors import AbortedError, FencedError
+from streams.hosts.cores import everywhere
 from streams.hosts.local import LocalHost
 from streams.kafka import topics
 from streams.kafka.child import PASSING
@@ -33,6 +34,8 @@ BROKERS: Mapping[str, str] = {
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
 }
 """Settings of the brokers: they notice early what is dead, so that a case is short."""
+CLIENTS: Mapping[str, str] = {"FLEXLOG_KAFKA__OPTIONS__CONNECTIONS_MAX_IDLE_MS": "5000"}
+"""Of the workers: half of what it is elsewhere, for the same reason."""
 _STEP = timedelta(minutes=30)
 _STUCK_S = 180.0
 
@@ -58,7 +61,7 @@ class Worker:
         assert self.process is None
         self.haunted = f"{point}:{nth}:{number}" if point else ""
         command = [sys.executable, "-m", "tests.faults.worker", self.name, str(self.slot)]
-        with self.log.open("ab") as out:
+        with self.log.open("ab") as out, everywhere():
             out.write(f"--- started {self.haunted}\n".encode())
             out.flush()
             self.process = subprocess.Popen(
@@ -110,12 +113,21 @@ class Worker:
                 raise FaultError(f"{self} never came to {self.haunted}")
             time.sleep(0.05)
 
+    def await_line(self, *parts: str, since: int, seconds: float = 60) -> bool:
+        """Wait until it has said one of these after so many bytes of its log; whether it has."""
+        end = time.monotonic() + seconds
+        while not any(part.encode() in self.log.read_bytes()[since:] for part in parts):
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.05)
+        return True
+
 
 class Deployment:
-    """Topics of its own on a shared cluster, three runners of `hours`, one of `days`.
+    """Topics of its own on a cluster, three runners of `hours`, one of `days`.
 
     Args:
-        cluster: three brokers and a registry, with `BROKERS` as their settings.
+        cluster: one or three brokers and a registry, with `BROKERS` as their settings.
         folder: for the logs of the workers.
         transaction_s: after this the cluster ends a dead worker's transaction.
     """
@@ -126,10 +138,11 @@ class Deployment:
         self.folder = folder
         self.counts: Counter[str] = Counter()
         self.topology = topology()
+        copies = len(cluster.bootstrap_servers.split(","))
         kafka = KafkaSettings(
             bootstrap_servers=cluster.bootstrap_servers,
             prefix=f"f{uuid.uuid4().hex[:8]}.",
-            replication_factor=3,
+            replication_factor=copies,
             partitions=Partitions.model_validate(LANES),
             batch_rows=10,
             session_timeout_ms=SESSION_S * 1_000,
@@ -138,12 +151,12 @@ class Deployment:
         self.settings = Settings(kafka=kafka, registry=RegistrySettings(url=cluster.registry_url))
         named = {
             "PREFIX": kafka.prefix,
-            "REPLICATION_FACTOR": 3,
+            "REPLICATION_FACTOR": copies,
             "BATCH_ROWS": kafka.batch_rows,
             "SESSION_TIMEOUT_MS": kafka.session_timeout_ms,
             "TRANSACTION_TIMEOUT_MS": kafka.transaction_timeout_ms,
         } | {f"PARTITIONS__{lane.upper()}": count for lane, count in LANES.items()}
-        own = {f"FLEXLOG_KAFKA__{name}": str(value) for name, value in named.items()}
+        own = {f"FLEXLOG_KAFKA__{name}": str(value) for name, value in named.items()} | dict(CLIENTS)
         self.environment = {**os.environ, **cluster.environment(), **own, "POLARS_MAX_THREADS": "1"}
         self.workers = [Worker("hours", slot, self) for slot in range(3)] + [Worker("days", 0, self)]
         self.registry = RestRegistry(self.settings.registry, prefix=kafka.prefix)
@@ -160,6 +173,11 @@ class Deployment:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            for worker in self.workers:
+                if worker.process is not None and worker.process.poll() is None:
+                    worker.send(signal.SIGUSR1)
+            time.sleep(0.5)
         for worker in self.workers:
             worker.kill()
         self.registry.close()
@@ -171,7 +189,7 @@ class Deployment:
         parts = []
         for worker in self.workers:
             lines = worker.log.read_text(errors="replace").splitlines() if worker.log.exists() else []
-            parts += [f"--- {worker} ---", *lines[-25:]]
+            parts += [f"--- {worker} ---", *lines[-60:]]
         return "\n".join(parts)
 
     def go_on(self, disturb: Callable[[], None], least: timedelta) -> datetime:

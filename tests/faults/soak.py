@@ -47,6 +47,7 @@ def a_round(cluster: LocalCluster, seed: str, kills: int) -> tuple[Counter[str],
 
         until = deployment.go_on(disturb, least=timedelta(hours=3))
         found = prove(deployment, until)
+    assert not chaos.unrefused, chaos.unrefused
     say(f"round {seed} holds up to {until:%d %H:%M}: {found}")
     return deployment.counts, found
 

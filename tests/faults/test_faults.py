@@ -1,7 +1,4 @@
-"""Nothing is lost and nothing doubled, whoever dies when.
-
-The long form is ``python -m tests.faults.soak``, which kills brokers too; here ``FAULTS=all`` does.
-"""
+"""Nothing is lost and nothing doubled, whoever dies when. The long form is ``python -m tests.faults.soak``."""
 
 import os
 import random
@@ -16,7 +13,7 @@ from streams.kafka.local.cluster import LocalCluster
 from tests.faults.chaos import Chaos
 from tests.faults.deployment import BROKERS, Deployment
 from tests.faults.proof import prove
-from tests.faults.worker import POINTS, REVOKED
+from tests.faults.worker import POINTS, REJOINED, REVOKED
 
 SEED = os.environ.get("FAULTS_SEED") or str(random.SystemRandom().randrange(10**6))
 
@@ -39,7 +36,7 @@ def rebalances(chaos: Chaos) -> None:
 
 def zombies(chaos: Chaos) -> None:
     chaos.sleep_and_come_back("begin", "before_commit")
-    chaos.sleep_and_come_back("offsets_sent", "")
+    chaos.sleep_and_come_back(REJOINED, "offsets_sent")
 
 
 def open_transactions_and_no_registry(chaos: Chaos) -> None:
@@ -49,24 +46,33 @@ def open_transactions_and_no_registry(chaos: Chaos) -> None:
 
 
 def brokers(chaos: Chaos) -> None:
-    chaos.kill_a_broker()
+    chaos.kill_a_broker(chaos.coordinator(), go_on_without=True)
     chaos.kill_at_random()
+    chaos.fill_a_disk()
 
 
-CASES = [points, rebalances, zombies, open_transactions_and_no_registry]
-if os.environ.get("FAULTS") == "all":  # with a broker away, three JVMs on two busy cores may take minutes to agree
-    CASES.append(brokers)
+CASES = [points, rebalances, zombies, open_transactions_and_no_registry, brokers]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 def test_nothing_is_lost_and_nothing_doubled(
     three: LocalCluster, tmp_path: Path, case: Callable[[Chaos], None]
 ) -> None:
+    chaos = holds(three, tmp_path, case, transaction_s=15 if case is open_transactions_and_no_registry else 4)
+    assert chaos.kills or case is zombies
+
+
+@pytest.mark.skipif(os.environ.get("FAULTS") != "all", reason="a cluster of its own: FAULTS=all")
+def test_a_full_disk_of_the_only_broker_is_waited_out(kafka_parts: None, tmp_path: Path) -> None:
+    with LocalCluster.temporary(settings=BROKERS) as one:
+        holds(one, tmp_path, Chaos.fill_the_only_disk)
+
+
+def holds(cluster: LocalCluster, folder: Path, case: Callable[[Chaos], None], *, transaction_s: int = 4) -> Chaos:
+    """Run the plant while something disturbs it, and prove that it does no harm."""
     print(f"FAULTS_SEED={SEED}")  # noqa: T201 -- pytest shows it where the test fails
     begin = time.monotonic()
-    with Deployment(
-        three, tmp_path, transaction_s=15 if case is open_transactions_and_no_registry else 4
-    ) as deployment:
+    with Deployment(cluster, folder, transaction_s=transaction_s) as deployment:
         chaos = Chaos(deployment, f"{SEED}/{case.__name__}", print)
 
         def disturb() -> None:
@@ -77,6 +83,7 @@ def test_nothing_is_lost_and_nothing_doubled(
         until = deployment.go_on(disturb, least=timedelta(hours=3))
         disturbed = time.monotonic()
         found = prove(deployment, until)
-    assert chaos.kills or case is zombies
+    assert not chaos.unrefused
     assert found.inputs > 0 < found.outputs
     print(f"{disturbed - begin:.1f} + {time.monotonic() - disturbed:.1f} s, {found}, {dict(deployment.counts)}")  # noqa: T201
+    return chaos

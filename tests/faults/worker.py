@@ -1,9 +1,11 @@
 """A runner that sends itself a signal when it comes to a chosen point for the n-th time.
 
 ``python -m tests.faults.worker PROCESSOR SLOT [POINT:N:SIGNAL]``; the cluster is in the environment. With
-``open-transaction TOPIC PARTITION`` it is a foreign producer that dies with a transaction open.
+``open-transaction TOPIC PARTITION`` it is a foreign producer that dies with a transaction open. SIGUSR1 makes it write
+where its threads are.
 """
 
+import faulthandler
 import os
 import signal
 import sys
@@ -15,6 +17,11 @@ POINTS = ("begin", "append", "flush", "before_commit", "offsets_sent", "after_co
 positions are not sent; when these are sent and nothing is committed; after the commit; in a restore; in a rebalance."""
 REVOKED = "revoked"
 """In a rebalance that takes tasks away; somebody must come for that."""
+REJOINED = "rejoined"
+"""Before the transaction begins, and after a stop not before the group has this process as a member again: it holds a
+batch of a task that it had, and the proof of a membership that is good."""
+WOKE = "--- woke"
+_LONG_S = 60
 
 
 def haunt(point: str, nth: int, number: int) -> None:
@@ -24,15 +31,21 @@ def haunt(point: str, nth: int, number: int) -> None:
     from streams.kafka.runner import Runner
     from streams.kafka.writing import KafkaTransaction
 
-    seen = 0
+    seen = joined = 0
+    where = "begin" if point == REJOINED else point
 
     def reached(here: str) -> None:
-        nonlocal seen
-        if here == point:
+        nonlocal seen, joined
+        joined += here == "assigned"
+        if here == where:
             seen += 1
             if seen == nth:
                 time.sleep(0.1)  # what was produced has left the client
+                before, end = joined, time.monotonic() + _LONG_S
                 os.kill(os.getpid(), number)
+                while point == REJOINED and joined == before and time.monotonic() < end:
+                    time.sleep(0.01)
+                sys.stderr.write(f"{WOKE} at {point}\n")
 
     def before(kind: Any, name: str, here: Any) -> None:
         real = getattr(kind, name)
@@ -64,6 +77,7 @@ def leave_open(topic: str, partition: int) -> None:
 
 
 if __name__ == "__main__":
+    faulthandler.register(signal.SIGUSR1)
     name, slot, *rest = sys.argv[1:]
     if name == "open-transaction":
         leave_open(slot, int(rest[0]))
