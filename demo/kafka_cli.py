@@ -13,6 +13,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from demo.foreign import JavaClient
     from demo.on_kafka import Outcome
     from demo.screen import Phases
     from demo.workers import Kill
@@ -46,8 +47,9 @@ def demo_kafka(
     """Run the demo's chain on a real Kafka, kill workers on the way, and compare with one process.
 
     A broker and a schema registry start on this machine, one worker process a processor, and the simulated world in
-    this one. Both runs must have the same events, the settlement to the last line. Needs Java 17, and Maven the first
-    time. Ends with 1 where anything differs.
+    this one. Both runs must have the same events, the settlement to the last line, and a Java client that shares no
+    code with flexlog must read the same sums. Needs Java 17, and Maven the first time. Ends with 1 where anything
+    differs.
     """
     from rich.console import Console  # noqa: PLC0415  # heavy, as the rest is: `flexlog --help` is quick
 
@@ -64,11 +66,11 @@ def demo_kafka(
     _say(console, planned, seed)
     out.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(out / "logs", ignore_errors=True)
-    with Phases(console) as phases, _work(out) as work, _cluster(phases, keep=keep) as cluster:
+    with Phases(console) as phases, _work(out) as work, _running(phases, keep=keep) as (cluster, client):
         with phases.phase("data", "load, PV, batteries") as step:
             data = measured.folder(say=lambda words: step(0.0, words))
         counts: dict[Lane, int] = {"site": partitions, "portfolio": 1, "account": 1, "reference": 1}
-        outcome = play(plan, Stage(data, work, cluster, counts, phases), planned)
+        outcome = play(plan, Stage(data, work, cluster, counts, phases, client), planned)
     (out / "summary.json").write_text(json.dumps(plan.model_dump() | outcome.as_json(), indent=2) + "\n")
     show(console, outcome)
     if keep:
@@ -89,9 +91,10 @@ def _work(out: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _cluster(phases: "Phases", *, keep: bool) -> Iterator["LocalCluster"]:
-    """An empty cluster: a temporary one, or a named one that stays."""
+def _running(phases: "Phases", *, keep: bool) -> Iterator[tuple["LocalCluster", "JavaClient"]]:
+    """An empty cluster, a temporary one or a named one that stays, and the client of another make."""
     from demo.deployment import BROKER  # noqa: PLC0415
+    from demo.foreign import JavaClient  # noqa: PLC0415
     from streams.kafka.local.cluster import LocalCluster  # noqa: PLC0415
 
     with ExitStack() as stack:
@@ -100,13 +103,14 @@ def _cluster(phases: "Phases", *, keep: bool) -> Iterator["LocalCluster"]:
             def report(line: str) -> None:
                 step(0.0, line)
 
+            client = stack.enter_context(JavaClient.ready(report))
             if keep:
                 running = LocalCluster(KEPT, report=report)
                 running.down(delete=True)
                 running.up(settings=BROKER)
             else:
                 running = stack.enter_context(LocalCluster.temporary(settings=BROKER, report=report))
-        yield running
+        yield running, client
 
 
 def _say(console: "Console", kills: "Sequence[Kill]", seed: int) -> None:
@@ -150,6 +154,8 @@ def show(console: "Console", outcome: "Outcome") -> None:
         f"memory: {outcome.total_mb:,.0f} MB together at most ({', '.join(f'{name} {mb:.0f}' for name, mb in most)})",
         highlight=False,
     )
+    if outcome.told is not None and outcome.told.read:
+        console.print(str(outcome.told), style="red" if outcome.told.problem else "green", highlight=False)
     for problem in outcome.problems:
         console.print(problem, style="bold red", highlight=False)
     if not outcome.problems:

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from demo.comparing import Compared, Source, compare
 from demo.deployment import variables
+from demo.foreign import JavaClient, Told, properties, sums
 from demo.scenario import Plan, topology
 from demo.screen import Phases, Step
 from demo.workers import Kill, Workers
@@ -28,6 +29,7 @@ SETTLE = timedelta(days=2, hours=6)
 """After the last traded day: the latest readings come 28 hours late, what they change is stated a day after that."""
 _PATIENCE_S = 60.0
 MONEY = ("settlement.line.v1", "settlement.statement.v1")
+LINES = MONEY[0]
 
 
 @dataclass
@@ -36,6 +38,7 @@ class Outcome:
 
     Attributes:
         compared: Each topic in both runs.
+        told: What a client that shares no code with flexlog reads of the settlement.
         kills: Those that were done, and whether the worker was still at work.
         planned: How many there were to be.
         restarts: How often a worker was started again.
@@ -47,6 +50,7 @@ class Outcome:
     """
 
     compared: list[Compared] = field(default_factory=list)
+    told: Told | None = None
     kills: list[tuple[Kill, bool]] = field(default_factory=list)
     planned: int = 0
     restarts: int = 0
@@ -77,6 +81,8 @@ class Outcome:
         found += [
             f"{one.topic}: there is nothing in it" for one in self.compared if one.topic in MONEY and not one.rows[0]
         ]
+        if self.told is not None and self.told.problem:
+            found.append(self.told.problem)
         if len(self.kills) < self.planned:
             found.append(f"only {len(self.kills)} of {self.planned} kills came about")
         return found
@@ -89,6 +95,9 @@ class Outcome:
                 {"topic": one.topic, "embedded": one.rows[0], "kafka": one.rows[1], "differing": one.differing}
                 for one in self.compared
             ],
+            "java_client": None
+            if self.told is None
+            else {"lines": self.told.lines, "accounts": self.told.accounts, "equal": not self.told.problem},
             "kills": [
                 {"phase": kill.phase, "at": kill.at.isoformat(), "worker": kill.worker, "at_work": at_work}
                 for kill, at_work in self.kills
@@ -125,6 +134,7 @@ class Stage:
         cluster: It runs, and is empty.
         partitions: Of each lane, in both runs.
         phases: Where progress is shown.
+        client: It reads the settlement in the end.
     """
 
     data: Path
@@ -132,6 +142,7 @@ class Stage:
     cluster: LocalCluster
     partitions: Mapping[Lane, int]
     phases: Phases
+    client: JavaClient
 
 
 def play(plan: Plan, stage: Stage, kills: Sequence[Kill] = ()) -> Outcome:
@@ -169,6 +180,11 @@ def play(plan: Plan, stage: Stage, kills: Sequence[Kill] = ()) -> Outcome:
             for number, name in enumerate(used):
                 step(number / len(used), name)
                 outcome.compared.append(compare(chain.topic(name), *sources))
+        with stage.phases.phase("client", "one in Java reads the lines"):
+            read = stage.client.sums(
+                settings.kafka.topic(LINES), properties(settings.kafka.bootstrap_servers, settings.registry.url)
+            )
+            outcome.told = Told(read, sums(chain.topic(LINES), sources[0]))
     return outcome
 
 

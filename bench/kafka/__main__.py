@@ -9,9 +9,10 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
@@ -21,8 +22,9 @@ from confluent_kafka import KafkaException, libversion
 from rich.console import Console
 from rich.table import Table
 
-from bench.kafka import data, latency, peers, restore
+from bench.kafka import chain, data, latency, peers, restore
 from bench.kafka.place import Place, answer, raw, sums
+from demo.scenario import LEAST_LEARNED, Plan
 from streams.errors import StreamsError
 from streams.kafka.local.cluster import LocalCluster
 from topics import IntervalMeasured, ReadingTaken
@@ -42,6 +44,13 @@ NAMES: Final = {
     "faust": "Faust, at least once",
 }
 PARTITIONS: Final = 4
+PARTS: Final = ["side-by-side", "latency", "restore", "runners", "backlog", "chain"]
+BEFORE: Final = {
+    "minute": "dispatch alone",
+    "quarter-hour": "flexibility first",
+    "full hour": "intervals, load_forecast and flexibility first",
+}
+"""Who decides at a tick before dispatch."""
 
 
 class Bench:
@@ -114,36 +123,56 @@ class Bench:
             raise RuntimeError(f"intervals consumed {told['consumed']:,} of {self.asked.readings:,} readings")
         return float(self.asked.readings / (told["last"] - told["ready"]))
 
-    def beside(self) -> None:
-        """Latency, restore, memory, several runners."""
-        asked, cluster = self.asked, self.cluster
+    def latency(self) -> None:
+        """One hop at several rates."""
         hops = []
-        for rate in asked.rates:
-            place = Place(cluster, f"hop{rate}.", PARTITIONS)
-            found = self.part(f"latency at {rate:,}", latency.measure, place, rate, asked.seconds)
+        for rate in self.asked.rates:
+            place = Place(self.cluster, f"hop{rate}.", PARTITIONS)
+            found = self.part(f"latency at {rate:,}", latency.measure, place, rate, self.asked.seconds)
             if found:
                 hops.append(found)
                 self.console.print(f"latency at {rate:,} a second: p50 {found['p50_ms']} ms, p99 {found['p99_ms']} ms")
         self.found["latency"] = hops
         self.found["latency_p99_ms_10k"] = next((h["p99_ms"] for h in hops if h["rate"] == 10_000), None)
-        found = self.part("restore", restore.restored, Place(cluster, "state.", PARTITIONS), asked.rows)
+
+    def restore(self) -> None:
+        """A state that is had again."""
+        found = self.part("restore", restore.restored, Place(self.cluster, "state.", PARTITIONS), self.asked.rows)
         self.found["restore"] = found
         self.found["restore_1m_s"] = found["seconds"] if found and found["rows"] == 1_000_000 else None
-        if asked.together:
-            place, _ = self.filled_with(8, "many.", asked.readings)
-            several = [
-                self.part(f"{count} runners", restore.together, place, asked.readings, count) for count in (1, 2, 4)
-            ]
-            self.found["on_8_partitions"] = [one for one in several if one]
-        if asked.backlog:
-            backlog = Place(cluster, "backlog.", PARTITIONS)
-            self.found["backlog"] = self.part("backlog", restore.backlog, backlog, asked.backlog)
 
-    def filled_with(self, partitions: int, prefix: str, readings: int) -> tuple[Place, int]:
-        """A deployment of another partition count with readings."""
-        place = Place(self.cluster, prefix, partitions)
+    def runners(self) -> None:
+        """Several runners of one processor."""
+        readings = self.asked.readings
+        place = Place(self.cluster, "many.", 8)
         place.install("sums")
-        return place, data.fill(place.writer(), readings)
+        data.fill(place.writer(), readings)
+        expected, several = data.summed(readings), []
+        for count in (1, 2, 4):
+            found = self.part(f"{count} runners", restore.together, place, readings, expected, count)
+            if found:
+                several.append(found)
+                self.console.print(f"{count} runner(s) on 8 partitions: {found['per_s']:,.0f} a second")
+        self.found["on_8_partitions"] = several
+
+    def backlog(self) -> None:
+        """Memory of a runner that comes upon a backlog."""
+        if self.asked.backlog:
+            place = Place(self.cluster, "backlog.", PARTITIONS)
+            found = self.part("backlog", restore.backlog, place, self.asked.backlog)
+            self.found["backlog"] = found
+            self.found["backlog_peak_mb"] = found["peak_mb"] if found else None
+
+    def chain(self) -> None:
+        """The whole chain."""
+        plan = Plan(homes=self.asked.homes, learn=LEAST_LEARNED, days=1)
+        with TemporaryDirectory(prefix="flexlog-bench-") as folder:
+            found = self.part("the chain", chain.measure, self.cluster, plan, self.asked.calls, Path(folder))
+        found = found or {"activation": None, "chain": None}
+        self.found |= found
+        waited, whole = found["activation"] or {}, found["chain"] or {}
+        self.found["activation_p50_ms"], self.found["activation_p99_ms"] = waited.get("p50_ms"), waited.get("p99_ms")
+        self.found["chain_readings_per_s"] = whole.get("per_s")
 
     # What is told.
 
@@ -177,6 +206,17 @@ class Bench:
 
     def table(self, figures: dict[str, Any]) -> None:
         """What a person reads."""
+        if self.rates:
+            self.console.print(self.speeds(figures))
+        rest = Table(title="Beside it")
+        for name in ("what", "found", "aim"):
+            rest.add_column(name)
+        for row in lines(figures):
+            rest.add_row(*row)
+        self.console.print(rest)
+
+    def speeds(self, figures: dict[str, Any]) -> Table:
+        """All on the same job."""
         table = Table(title="Readings summed per site and quarter-hour (medians, equal sums where a rate is given)")
         for name in ("who", "readings a second", "flexlog is", "aim"):
             table.add_column(name, justify="left" if name == "who" else "right")
@@ -185,23 +225,30 @@ class Bench:
             aim = AIMS.get(f"ratio_{who}")
             shown = f"{rate:,.0f}" if rate else "left out"
             table.add_row(text, shown, f"{ratio:.2f} x" if ratio else "", f"{aim[0]} x" if aim else "")
-        self.console.print(table)
-        rest = Table(title="Beside it")
-        for name in ("what", "found", "aim"):
-            rest.add_column(name)
-        for hop in figures.get("latency", []):
-            limit = "p99 at most 150 ms" if hop["rate"] == 10_000 else ""
-            times = f"p50 {hop['p50_ms']}, p99 {hop['p99_ms']} ms"
-            rest.add_row(f"append to effect, {hop['rate']:,} a second", times, limit)
-        if again := figures.get("restore"):
-            rest.add_row(f"restore of {again['rows']:,} keyed rows", f"{again['seconds']:.1f} s", "10 s for a million")
-        for one in figures.get("on_8_partitions", []):
-            rest.add_row(f"{one['runners']} runner(s) on 8 partitions", f"{one['per_s']:,.0f} a second", "")
-        if lag := figures.get("backlog"):
-            rest.add_row(
-                f"most memory over {lag['readings']:,} readings", f"{lag['peak_mb']:,.0f} MiB", "1 GB at 20 million"
-            )
-        self.console.print(rest)
+        return table
+
+
+def lines(figures: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """What is told beside the speeds: what, how much, and the aim; only what was measured."""
+    for hop in figures.get("latency") or []:
+        limit = "p99 at most 150 ms" if hop["rate"] == 10_000 else ""
+        yield f"append to effect, {hop['rate']:,} a second", f"p50 {hop['p50_ms']}, p99 {hop['p99_ms']} ms", limit
+    if again := figures.get("restore"):
+        yield f"restore of {again['rows']:,} keyed rows", f"{again['seconds']:.1f} s", "10 s for a million"
+    for one in figures.get("on_8_partitions") or []:
+        yield f"{one['runners']} runner(s) on 8 partitions", f"{one['per_s']:,.0f} a second", ""
+    if lag := figures.get("backlog"):
+        yield f"most memory over {lag['readings']:,} readings", f"{lag['peak_mb']:,.0f} MiB", "1 GB at 20 million"
+    if waited := figures.get("activation"):
+        what = "activation to its instructions, dispatch deciding at a tick that follows at once"
+        times = f"p50 {waited['p50_ms']:,}, p99 {waited['p99_ms']:,} ms"
+        yield what, f"{times} ({waited['answered']} of {waited['activations']} activations)", ""
+        for kind, part in waited["by_tick"].items():
+            times = f"p50 {part['p50_ms']:,}, most {part['max_ms']:,} ms ({part['answered']})"
+            yield f"  at a {kind}: {BEFORE[kind]}", times, ""
+    if whole := figures.get("chain"):
+        what = f"{whole['homes']} homes, {whole['readings']:,} readings to {whole['lines']:,} settlement lines"
+        yield what, f"{whole['per_s']:,.0f} readings a second ({whole['seconds']:.1f} s)", ""
 
 
 def main() -> None:
@@ -215,18 +262,28 @@ def main() -> None:
     parser.add_argument("--rates", type=int, nargs="*", default=[1_000, 10_000, 100_000], help="of the latency")
     parser.add_argument("--seconds", type=int, default=12, help="of each latency run")
     parser.add_argument("--rows", type=int, default=1_000_000, help="of state to restore")
-    parser.add_argument("--together", action=argparse.BooleanOptionalAction, default=True, help="several runners")
-    parser.add_argument("--backlog", type=int, default=4_000_000, help="readings of the backlog; 0 for none")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "kafka.json")
+    parser.add_argument(
+        "--backlog", type=int, default=4_000_000, help="readings of the backlog: 20000000 takes some minutes; 0: none"
+    )
+    parser.add_argument("--homes", type=int, default=17, help="of the chain")
+    parser.add_argument("--calls", type=int, default=36, help="activations of the chain, five minutes apart")
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}"
+    )
+    parser.add_argument("--out", type=Path, help="bench/kafka.json; with --only out/bench-kafka.json")
     asked = parser.parse_args()
+    root = Path(__file__).parents[2]
+    out = asked.out or root / ("bench/kafka.json" if asked.only == PARTS else "out/bench-kafka.json")
+    out.parent.mkdir(parents=True, exist_ok=True)
     with LocalCluster.temporary() as cluster:
         bench = Bench(asked, cluster)
-        for part in (bench.side_by_side, bench.beside):
-            part()
-            figures = bench.written()
-            asked.out.write_text(json.dumps(figures, indent=1) + "\n")
+        for name in PARTS:
+            if name in asked.only:
+                getattr(bench, name.replace("-", "_"))()
+                figures = bench.written()
+                out.write_text(json.dumps(figures, indent=1) + "\n")
     bench.table(figures)
-    bench.console.print(f"wrote {asked.out.name}")
+    bench.console.print(f"wrote {out.relative_to(root) if out.is_relative_to(root) else out}")
 
 
 if __name__ == "__main__":

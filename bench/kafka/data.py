@@ -1,7 +1,7 @@
 """The readings that all get, encoded with the contract's codec through the registry, and what they sum to."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -100,19 +100,30 @@ class Writer:
         return len(encoded.values)
 
     def send(self, topic: Topic, keys: list[bytes], values: list[bytes]) -> None:
-        """Append what is encoded, partition by partition as murmur2 says."""
-        name = self._settings.kafka.topic(topic.name)
+        """Append what is encoded, partition by partition as murmur2 says, and wait for it."""
         count = self._count if topic.lane == "site" else 1
-        produce = self._producer.produce
-        for key, value, place in zip(keys, values, partitions_of(keys, count).tolist(), strict=True):
+        self.put(topic.name, keys, values, partitions_of(keys, count).tolist())
+        self.flush()
+
+    def put(self, topic: str, keys: Iterable[bytes], values: Iterable[bytes], places: Iterable[int]) -> None:
+        """Append what is encoded to these partitions, without waiting for it."""
+        name, produce = self._settings.kafka.topic(topic), self._producer.produce
+        for key, value, place in zip(keys, values, places, strict=True):
             while True:
                 try:
                     produce(name, value, key, place)
                     break
                 except BufferError:
                     self._producer.poll(0.05)
+
+    def flush(self) -> None:
+        """Wait until all is appended.
+
+        Raises:
+            RuntimeError: the broker does not take it.
+        """
         if left := self._producer.flush(120):
-            raise RuntimeError(f"{left} records of {name} were not taken within two minutes")
+            raise RuntimeError(f"{left} records were not taken within two minutes")
 
     def tick(self, at: datetime) -> None:
         """A tick of the clock; the millisecond in which it is appended has no readings."""

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import polars as pl
+
 from bench.kafka import data
-from bench.kafka.place import Place, answer
+from bench.kafka.job import QuarterSummed
+from bench.kafka.place import Place, answer, same
 from topics import ReadingTaken
 
 _PART = 100_000
@@ -26,18 +29,21 @@ def restored(place: Place, rows: int) -> dict[str, float]:
     return {"rows": rows, "seconds": told["restore_s"], "peak_mb": told["peak_mb"]}
 
 
-def together(place: Place, readings: int, runners: int) -> dict[str, Any]:
+def together(place: Place, readings: int, expected: pl.DataFrame, runners: int) -> dict[str, Any]:
     """Readings a second of several runners on one backlog, from the first task that is there to the last commit.
 
-    They begin at once, and the group gives out the tasks anew as they come.
+    They begin at once, and the group gives out the tasks anew as they come: that is within the time. What all of them
+    wrote is compared with what must come out.
     """
-    run = place.install("sums")
+    run, topic = place.install("sums"), QuarterSummed.__topic__
+    starts = place.ends(topic.name)
     processes = [place.runner("sums", run, slot, -1, 8.0) for slot in range(runners)]
     told = [answer(process) for process in processes]
+    same(place.since(topic, starts), expected, f"{runners} runners")
     if (consumed := sum(one["consumed"] for one in told)) != readings:
         raise RuntimeError(f"{runners} runners consumed {consumed:,} of {readings:,} readings")
-    seconds = max(one["last"] for one in told) - min(one["ready"] for one in told if one["ready"])
-    return {"runners": runners, "per_s": readings / seconds, "shares": [one["consumed"] for one in told]}
+    begin, end = min(one["ready"] for one in told if one["ready"]), max(one["last"] for one in told)
+    return {"runners": runners, "per_s": readings / (end - begin), "shares": [one["consumed"] for one in told]}
 
 
 def backlog(place: Place, readings: int) -> dict[str, Any]:

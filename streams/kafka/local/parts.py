@@ -26,6 +26,7 @@ class Part:
     title: str
     size: str
     goal: str
+    pom: Path = FILES / "pom.xml"
 
 
 KAFKA = Part("kafka", "Apache Kafka", "43 MB", "dependency:copy-dependencies")
@@ -34,14 +35,14 @@ REGISTRY = Part("registry", "Apicurio Registry", "109 MB", "dependency:unpack")
 
 def version(part: Part) -> str:
     """The version that the pom names."""
-    found = re.search(rf"<{part.name}\.version>([^<]+)<", (FILES / "pom.xml").read_text())
+    found = re.search(rf"<{part.name}\.version>([^<]+)<", part.pom.read_text())
     assert found is not None
     return found[1]
 
 
 def folder(part: Part, home: Path) -> Path:
     """Where a part is kept; another pom means another folder, so what lies there is never out of date."""
-    digest = hashlib.sha256((FILES / "pom.xml").read_bytes()).hexdigest()[:8]
+    digest = hashlib.sha256(part.pom.read_bytes()).hexdigest()[:8]
     return home / "jars" / f"{part.name}-{version(part)}-{digest}"
 
 
@@ -116,7 +117,7 @@ def _fetch(part: Part, home: Path, maven: str, report: Callable[[str], None]) ->
         report(f"fetching {part.title} {version(part)} ({part.size}) with Maven, once")
         work = Path(tempfile.mkdtemp(prefix=f".{part.name}-", dir=place.parent))
         try:
-            shutil.copy(FILES / "pom.xml", work / "pom.xml")
+            shutil.copy(part.pom, work / "pom.xml")
             _maven(maven, part, work)
             (work / "jars").rename(place)
         finally:
