@@ -47,7 +47,7 @@ _SITES: Final = 2
 _WHILE_LIGHT: Final = timedelta(hours=9)
 """Of the traded day: calls begin then."""
 _FRAME: Final = 5
-_START_S, _LOST_S, _END_S = 60.0, 40.0, 600.0
+_START_S, _LOST_S, _END_S = 120.0, 40.0, 400.0
 _MOMENT_S: Final = 0.002
 """Longer than the millisecond in which the broker took a tick: what is written next is later than it."""
 _LOOK_S: Final = 0.2
@@ -254,8 +254,7 @@ def at_once(chain: Chain, told: Recorded, lines: int) -> dict[str, Any]:
             begin = time.time()
             told.write(chain.place.writer())
             written = time.time() - begin
-            _await(looking, workers, begin + _END_S)
-        seen = answer(looking, _START_S)["seen"]
+            seen = answer(looking, _END_S, workers.check)["seen"]
     finally:
         looking.kill()
     if len(seen) != lines:
@@ -271,15 +270,6 @@ def at_once(chain: Chain, told: Recorded, lines: int) -> dict[str, Any]:
         "per_s": readings / seconds,
         "peak_mb": workers.total_mb,
     }
-
-
-def _await(looking: "subprocess.Popen[str]", workers: Workers, end: float) -> None:
-    while looking.poll() is None:
-        workers.check()
-        if time.time() > end:
-            looking.terminate()
-            return
-        time.sleep(_LOOK_S)
 
 
 def same_lines(one: Chain, other: Chain) -> None:

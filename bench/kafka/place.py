@@ -23,7 +23,7 @@ from streams.kafka.registry import RestRegistry
 from streams.kafka.settings import KafkaSettings, Partitions, RegistrySettings, Settings
 
 ROOT: Final = Path(__file__).parents[2]
-_AGAIN_S = 0.02
+_AGAIN_S, _SLICE_S = 0.02, 0.2
 
 
 class Place:
@@ -142,14 +142,29 @@ class Place:
         return found
 
 
-def answer(process: "subprocess.Popen[str]", timeout_s: float = 900) -> dict[str, Any]:
+def answer(
+    process: "subprocess.Popen[str]", timeout_s: float = 900, check: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
     """The last line of a process, which is JSON.
 
+    Args:
+        process: It ends by itself; what it says is read meanwhile, for a full pipe would hold it.
+        timeout_s: It is killed after that.
+        check: Called while it is waited for; may raise.
+
     Raises:
-        RuntimeError: it failed or said nothing.
+        RuntimeError: it failed, said nothing, or did not end.
     """
+    end = time.monotonic() + timeout_s
     try:
-        out, _ = process.communicate(timeout=timeout_s)
+        while True:
+            try:
+                out, _ = process.communicate(timeout=_SLICE_S)
+                break
+            except subprocess.TimeoutExpired:
+                check()
+                if time.monotonic() > end:
+                    raise RuntimeError(f"{process.args!r} did not end within {timeout_s:.0f} s") from None
     except BaseException:
         process.kill()
         process.communicate()

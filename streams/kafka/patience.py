@@ -44,6 +44,7 @@ PASSING = {
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.REPLICA_NOT_AVAILABLE,
+    KafkaError.KAFKA_STORAGE_ERROR,  # the broker's disk; it ends itself, and another leads
     KafkaError.NETWORK_EXCEPTION,
     KafkaError.NOT_ENOUGH_REPLICAS,
     KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
@@ -54,6 +55,7 @@ MOVED = {
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.KAFKA_STORAGE_ERROR,
     KafkaError._TRANSPORT,  # noqa: SLF001
     KafkaError._TIMED_OUT,  # noqa: SLF001
 }
@@ -164,6 +166,13 @@ def patiently(
                 _log.warning("%s: %s; waiting for the cluster", what, found.str())
                 warned = True
             time.sleep(PAUSE_S)
+
+
+def lacking(error: KafkaError) -> KafkaError | None:
+    """The error of `DENIED` that an error is, or is about: what a transaction ends with may only quote it."""
+    if error.code() in DENIED:
+        return error
+    return next((KafkaError(code, error.str()) for code in DENIED if KafkaError(code).str() in error.str()), None)
 
 
 def denied(error: KafkaError, name: str, right: str = "") -> ClusterRefusedError:

@@ -10,7 +10,7 @@ from streams.errors import AbortedError, FencedError, StreamsError
 from streams.hosts.log import Fence
 from streams.hosts.log import TopicPartition as Place
 from streams.kafka.membership import Membership
-from streams.kafka.patience import DENIED, PAUSE_S, STALE, ClusterRefusedError, denied, known, nothing, patiently
+from streams.kafka.patience import PAUSE_S, STALE, ClusterRefusedError, denied, known, lacking, nothing, patiently
 
 if TYPE_CHECKING:
     from streams.kafka.log import KafkaLog
@@ -172,11 +172,11 @@ class KafkaTransaction:
 
     def _failed(self, error: KafkaError) -> None:
         """End the transaction and say what may be done now."""
-        if error.code() in DENIED:
+        if (lack := lacking(error)) is not None:
             with suppress(KafkaException):
                 self._producer.abort_transaction(_ANSWER_S)
             self._end()
-            raise self._refusal(error)
+            raise self._refusal(lack)
         if error.fatal() or error.code() in STALE:
             fatal = error.fatal()
             if not fatal:

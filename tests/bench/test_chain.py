@@ -1,5 +1,7 @@
 """What the benchmark of the whole chain works out beside the cluster: calls, waits, the order of what is written."""
 
+import subprocess
+import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from bench.kafka import calls
 from bench.kafka.__main__ import lines
 from bench.kafka.chain import Recorded, Run
+from bench.kafka.place import answer
 from edges import clock
 from streams.contracts import Contracts
 from streams.hosts.local import LocalHost
@@ -116,3 +119,12 @@ def test_what_was_not_measured_is_not_told() -> None:
     told = [*lines({"activation": {"activations": 3, **part, "by_tick": {"full hour": part}}})]
     assert [row[1] for row in told] == ["p50 5.0, p99 9.0 ms (2 of 3 activations)", "p50 5.0, most 9.0 ms (2)"]
     assert "load_forecast" in told[1][0]
+
+
+def test_an_answer_larger_than_a_pipe_comes_whole_while_others_are_looked_after() -> None:
+    words = "import json, time; print(json.dumps({'seen': ['x'] * 100_000}), flush=True); time.sleep(0.5)"
+    looked: list[int] = []
+    with subprocess.Popen([sys.executable, "-c", words], stdout=subprocess.PIPE, text=True) as process:
+        found = answer(process, 20, lambda: looked.append(1))
+    assert len(found["seen"]) == 100_000
+    assert looked

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from streams.errors import StreamsError
 from streams.kafka.cluster import Cluster, ClusterError
-from streams.kafka.patience import Admin, ClusterRefusedError, nothing, patiently
+from streams.kafka.patience import Admin, ClusterRefusedError, lacking, nothing, patiently
 from streams.kafka.settings import KafkaSettings
 
 TIMED_OUT, UNTRUSTED = KafkaError(KafkaError._TIMED_OUT), KafkaError(KafkaError._SSL, "certificate verify failed")
@@ -58,6 +58,17 @@ def test_whoever_is_not_let_in_ends_and_whoever_hears_nothing_waits() -> None:
         patiently(failing(*[TIMED_OUT] * 9), "a.b", nothing, refusal=lambda: said.pop(0))
     assert said == []
     assert patiently(failing(TIMED_OUT), "a.b", nothing, refusal=lambda: None) == "done"
+
+
+def test_a_denial_is_known_where_it_is_only_quoted() -> None:
+    quoted = KafkaError(
+        KafkaError._STATE, "Failed to add partition(s): Broker: Topic authorization failed (1 ms)"
+    )
+    found = lacking(quoted)
+    assert found is not None
+    assert found.code() == 29
+    assert lacking(TIMED_OUT) is None
+    assert lacking(KafkaError(KafkaError.PRODUCER_FENCED)) is None
 
 
 def test_what_does_not_pass_is_given_on() -> None:
