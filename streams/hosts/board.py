@@ -91,7 +91,7 @@ class Board:
         self._read = {CLOCK: self._clock_at(since), PROGRESS: 0}
         first = self._log.read(CLOCK, 0, self._read[CLOCK], stop=self._log.end(CLOCK, 0), limit=1)
         if self._read[CLOCK] and len(first):  # in the millisecond before that tick nobody had reported it
-            self._read[PROGRESS] = self._log.offset_after(PROGRESS, 0, int(first.appended_at[0]) - 1_000) or 0
+            self._read[PROGRESS] = self._log.ends_at(PROGRESS, int(first.appended_at[0]) - 1_000)[0]
 
     @property
     def reach(self) -> int:
@@ -196,7 +196,7 @@ class Board:
     ) -> tuple[int, ...] | None:
         count = self._log.partitions(topic.name)
         if writer is None:
-            return self._stable(topic, [self._first_after(topic.name, p, self._appended[tick]) for p in range(count)])
+            return self._stable(topic, self._log.ends_at(topic.name, self._appended[tick]))
         last = self.last_due(writer, tick if writer is not own else tick - 1)
         if last is None:
             return (0,) * count
@@ -206,10 +206,6 @@ class Board:
         return self._stable(
             topic, [max(r.ends.get((topic.name, p), 0) for r in reports.values()) for p in range(count)]
         )
-
-    def _first_after(self, topic: str, partition: int, appended: int) -> int:
-        after = self._log.offset_after(topic, partition, appended)
-        return self._log.end(topic, partition, committed=False) if after is None else after
 
     def _stable(self, topic: Topic, ends: list[int]) -> tuple[int, ...] | None:
         if not all(self._log.reached(topic.name, partition, end) for partition, end in enumerate(ends)):

@@ -122,8 +122,8 @@ class Log(Protocol):
         """Whether all before an offset is decided: committed, or aborted."""
         ...
 
-    def offset_after(self, topic: str, partition: int, appended_at: int) -> int | None:
-        """The offset of the first record appended later than this; None where there is none yet."""
+    def ends_at(self, topic: str, appended_at: int) -> list[int]:
+        """By partition, up to where it went at a moment: the first record appended later, or the high watermark."""
         ...
 
     def committed(self, group: str, place: TopicPartition) -> int | None:

@@ -288,13 +288,16 @@ class MemoryLog:
         """Whether all before an offset is decided."""
         return self.partition_of(topic, partition).stable() >= offset
 
-    def offset_after(self, topic: str, partition: int, appended_at: int) -> int | None:
-        """The offset of the first record appended later than this."""
+    def ends_at(self, topic: str, appended_at: int) -> list[int]:
+        """By partition, the offset of the first record appended later than this, or the high watermark."""
+        return [self._end_at(topic, partition, appended_at) for partition in range(self.partitions(topic))]
+
+    def _end_at(self, topic: str, partition: int, appended_at: int) -> int:
         held = self.partition_of(topic, partition)
         index = bisect_right(held.chunks, appended_at, key=lambda chunk: chunk.appended_at)
         while index < len(held.chunks) and held.chunks[index].aborted:
             index += 1
-        return held.chunks[index].base if index < len(held.chunks) else None
+        return held.chunks[index].base if index < len(held.chunks) else self.end(topic, partition, committed=False)
 
     def committed(self, group: str, place: TopicPartition) -> int | None:
         """The position that a group committed last for a partition."""

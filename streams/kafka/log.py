@@ -7,7 +7,7 @@ these are asked for. Writing goes through one transactional producer, or one a n
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -29,6 +29,7 @@ _ANSWER_S = 10.0
 _TAKE_AGAIN_S = 0.001
 _ASK_AGAIN_S = 0.001
 _OFFSET_S = 2.0
+_REMEMBERED = 100_000
 _SOON_IDLE = {"connections.max.idle.ms": 10_000}
 """Positions that are sent to a group's coordinator that has just died wait without end, whatever their timeout, until
 some connection of the client comes or goes (librdkafka 2.16): so those that nobody uses go soon."""
@@ -189,46 +190,55 @@ class KafkaLog:
 
     def ends(self, topic: str) -> dict[int, int]:
         """The last stable offsets of all partitions of a topic, in one request."""
-        name = self.settings.topic(topic)
-        places = [TopicPartition(name, partition) for partition in range(self.partitions(topic))]
-
-        def ask() -> dict[int, int]:
-            wanted = dict.fromkeys(places, _LATEST)
-            asked = self._admin.list_offsets(
-                wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_ANSWER_S
-            )
-            return {place.partition: int(found.result().offset) for place, found in asked.items()}
-
-        return patiently(ask, f"the ends of {name}", self.check, refusal=self._admin.refusal)
+        found = self._offsets(topic, range(self.partitions(topic)), _LATEST)
+        for partition, end in found.items():
+            self._stable[topic, partition] = max(end, self._stable.get((topic, partition), 0))
+        return found
 
     def reached(self, topic: str, partition: int, offset: int) -> bool:
         """Whether all before an offset is decided."""
         place = (topic, partition)
         if max(self._reader(topic).reached(place), self._stable.get(place, 0)) >= offset:
             return True
-        return self.end(topic, partition) >= offset
+        if self._prompt:
+            return self.end(topic, partition) >= offset
+        return self.ends(topic)[partition] >= offset  # the other partitions are asked about next
 
-    def offset_after(self, topic: str, partition: int, appended_at: int) -> int | None:
-        """The offset of the first record appended in a later millisecond."""
-        place = (topic, partition, appended_at // 1_000)
-        if place not in self._after:
-            found = self._offset(topic, partition, OffsetSpec.for_timestamp(appended_at // 1_000 + 1), committed=False)
-            if found < 0:
-                return None
-            if len(self._after) > 10_000:
+    def ends_at(self, topic: str, appended_at: int) -> list[int]:
+        """By partition, the first record appended in a later millisecond, or the high watermark; in two requests."""
+        stamp, count = appended_at // 1_000, self.partitions(topic)
+        found = {p: self._after[topic, p, stamp] for p in range(count) if (topic, p, stamp) in self._after}
+        if len(found) < count:
+            asked = [partition for partition in range(count) if partition not in found]
+            later = self._offsets(topic, asked, OffsetSpec.for_timestamp(stamp + 1), committed=False)
+            later = {partition: offset for partition, offset in later.items() if offset >= 0}
+            if len(self._after) + len(later) > _REMEMBERED:
                 self._after.clear()
-            self._after[place] = found
-        return self._after[place]
+            self._after |= {(topic, partition, stamp): offset for partition, offset in later.items()}
+            found |= later
+        if len(found) < count:  # it may still grow
+            asked = [partition for partition in range(count) if partition not in found]
+            found |= self._offsets(topic, asked, _LATEST, committed=False)
+        return [found[partition] for partition in range(count)]
 
     def _offset(self, topic: str, partition: int, spec: OffsetSpec, *, committed: bool = True) -> int:
-        place = TopicPartition(self.settings.topic(topic), partition)
+        return self._offsets(topic, [partition], spec, committed=committed)[partition]
+
+    def _offsets(
+        self, topic: str, partitions: Iterable[int], spec: OffsetSpec, *, committed: bool = True
+    ) -> dict[int, int]:
+        name = self.settings.topic(topic)
+        wanted = dict.fromkeys([TopicPartition(name, partition) for partition in partitions], spec)
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
 
-        def ask() -> Any:
-            asked = self._admin.list_offsets({place: spec}, isolation_level=level, request_timeout=_OFFSET_S)
-            return self._of_leader(place.topic, asked[place].result)
+        def ask() -> dict[int, int]:
+            asked = self._admin.list_offsets(wanted, isolation_level=level, request_timeout=_OFFSET_S)
+            return {
+                place.partition: int(self._of_leader(name, answer.result).offset) for place, answer in asked.items()
+            }
 
-        return int(patiently(ask, f"{place.topic}[{partition}]", self.check, refusal=self._admin.refusal).offset)
+        what = f"{name}[{', '.join(str(place.partition) for place in wanted)}]"
+        return patiently(ask, what, self.check, refusal=self._admin.refusal)
 
     def _of_leader(self, topic: str, answer: Callable[[], Any]) -> Any:
         """An answer of a partition's leader; told to look for another: it would ask the old for minutes."""

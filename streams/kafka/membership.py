@@ -56,7 +56,7 @@ class Membership:
             options["partition.assignment.strategy"] = "cooperative-sticky"
         self.consumer = Consumer(options)
         self.consumer.subscribe(
-            [settings.topic(lead)], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+            [settings.topic(lead)], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
         self._thread = threading.Thread(target=self._run, name=f"membership {group}", daemon=True)
         self._thread.start()
@@ -78,6 +78,11 @@ class Membership:
             self._owned.pop(place.partition, None)
         consumer.incremental_unassign(places)
         _log.info("%s: taken %s", self.group, sorted(place.partition for place in places))
+
+    def _lost(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        self.answered = False
+        self._revoked(consumer, places)
+        _log.warning("%s: the group has not answered for too long; waiting for the cluster", self.group)
 
     def _run(self) -> None:
         while not self._over.wait(_POLL_S):

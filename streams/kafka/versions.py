@@ -54,7 +54,7 @@ class AsideLog:
         self._spec = spec
         self._quiet = quiet
         self.partitions, self.uuid, self.start = log.partitions, log.uuid, log.start
-        self.reached, self.offset_after, self.committed = log.reached, log.offset_after, log.committed
+        self.reached, self.ends_at, self.committed = log.reached, log.ends_at, log.committed
         self.truncate = log.truncate
 
     def read(self, topic: str, partition: int, start: int, *, stop: int | None = None, limit: int = 50_000) -> Slab:

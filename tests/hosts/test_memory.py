@@ -87,8 +87,8 @@ def test_append_times_ascend_even_when_the_clock_stands_or_goes_back() -> None:
     for value in (b"1", b"2", b"3", b"4"):
         put(log, "a", value)
     assert log.read("a", 0, 0).appended_at.tolist() == [50, 51, 52, 99]
-    assert log.offset_after("a", 0, 51) == 4  # offsets 0, 2, 4, 6
-    assert log.offset_after("a", 0, 99) is None
+    assert log.ends_at("a", 51) == [4]  # offsets 0, 2, 4, 6
+    assert log.ends_at("a", 99) == [log.end("a", 0)]
 
 
 @pytest.mark.parametrize("point", ["begin", "append", "flush", "before_commit"])

@@ -167,7 +167,7 @@ def test_a_partition_that_was_let_go_of_is_read_again(make: Make) -> None:
     assert log.read("a", 0, 0).values == [b"1", b"2"]
 
 
-def test_offset_after_is_the_first_of_a_later_millisecond(make: Make) -> None:
+def test_a_topic_ends_at_a_moment_before_the_first_record_of_a_later_millisecond(make: Make) -> None:
     log = make()
     for value in (b"1", b"2", b"3"):
         put(log, "a", value)
@@ -175,9 +175,9 @@ def test_offset_after_is_the_first_of_a_later_millisecond(make: Make) -> None:
     stamps = log.read("a", 0, 0).appended_at.tolist()
     assert stamps[0] < stamps[1] < stamps[2]
     for number, stamp in enumerate(stamps[:2]):  # records at 0, 2, 4, and a marker between two may be later too
-        assert log.offset_after("a", 0, stamp) in (2 * number + 1, 2 * number + 2)
-    assert log.offset_after("a", 0, stamps[0] - 1_000) == 0
-    assert log.offset_after("a", 0, stamps[2] + 60_000_000) is None
+        assert log.ends_at("a", stamp)[0] in (2 * number + 1, 2 * number + 2)
+    assert log.ends_at("a", stamps[0] - 1_000) == [0, 0]
+    assert log.ends_at("a", stamps[2] + 60_000_000) == [log.end("a", 0, committed=False), 0]
 
 
 def test_truncation_forgets_the_past(make: Make, caplog: pytest.LogCaptureFixture) -> None:

@@ -61,9 +61,7 @@ def test_whoever_is_not_let_in_ends_and_whoever_hears_nothing_waits() -> None:
 
 
 def test_a_denial_is_known_where_it_is_only_quoted() -> None:
-    quoted = KafkaError(
-        KafkaError._STATE, "Failed to add partition(s): Broker: Topic authorization failed (1 ms)"
-    )
+    quoted = KafkaError(KafkaError._STATE, "Failed to add partition(s): Broker: Topic authorization failed (1 ms)")
     found = lacking(quoted)
     assert found is not None
     assert found.code() == 29
