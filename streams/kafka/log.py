@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from confluent_kafka import IsolationLevel, KafkaException, Message, Producer, TopicCollection, TopicPartition
@@ -377,7 +378,8 @@ class KafkaLog:
             if reader is not None:
                 reader.close()
         for producer in self._producers.values():
-            producer.close()
+            with suppress(KafkaException):  # one that is broken for good says so once more
+                producer.close()
         self._producers.clear()
 
 

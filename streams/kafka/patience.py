@@ -32,6 +32,7 @@ PASSING = {
     KafkaError._TIMED_OUT,  # noqa: SLF001
     KafkaError._WAIT_COORD,  # noqa: SLF001
     KafkaError._IN_PROGRESS,  # noqa: SLF001
+    KafkaError._NOENT,  # noqa: SLF001  # no partition of those asked for has a leader yet
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -58,6 +59,7 @@ MOVED = {
     KafkaError.KAFKA_STORAGE_ERROR,
     KafkaError._TRANSPORT,  # noqa: SLF001
     KafkaError._TIMED_OUT,  # noqa: SLF001
+    KafkaError._NOENT,  # noqa: SLF001
 }
 """Errors that may say that another broker leads a partition now."""
 STALE = {

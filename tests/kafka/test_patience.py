@@ -13,6 +13,7 @@ from streams.kafka.patience import Admin, ClusterRefusedError, lacking, nothing,
 from streams.kafka.settings import KafkaSettings
 
 TIMED_OUT, UNTRUSTED = KafkaError(KafkaError._TIMED_OUT), KafkaError(KafkaError._SSL, "certificate verify failed")
+NO_LEADER = KafkaError(KafkaError._NOENT, "Failed to query partition leaders: No leaders found")
 NOWHERE = KafkaSettings(bootstrap_servers="127.0.0.1:9", request_timeout_ms=1_000)
 
 
@@ -29,7 +30,7 @@ def failing(*errors: KafkaError) -> Callable[[], str]:
 
 
 def test_what_passes_is_waited_for_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    passing = (TIMED_OUT, KafkaError(6), KafkaError(14), KafkaError(15), KafkaError(16), KafkaError(51))
+    passing = (TIMED_OUT, KafkaError(6), KafkaError(14), KafkaError(15), KafkaError(16), KafkaError(51), NO_LEADER)
     assert patiently(failing(*passing), "topic a.b", nothing) == "done"
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
         f"topic a.b: {TIMED_OUT.str()}; waiting for the cluster"

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from http.client import HTTPException
 from pathlib import Path
 from socket import socket
 from typing import Any
@@ -119,7 +120,7 @@ def page(port: int, path: str) -> tuple[int, str]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read().decode()
-    except OSError as error:
+    except (OSError, HTTPException) as error:  # a free port may have been connected with itself
         return 0, str(error)
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +18,7 @@ import polars as pl
 import pytest
 
 from streams.contracts.codec import Codec
+from streams.errors import HistoryAwayError
 from streams.history import History
 from streams.hosts.local import LocalHost
 from streams.kafka.local.cluster import LocalCluster
@@ -109,6 +111,18 @@ def assert_each_once(deployment: Deployment, wire: Wire) -> int:
     return total
 
 
+def await_each_once(deployment: Deployment, wire: Wire) -> int:
+    """The same, once the sinks have looked: they do so every second."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            return assert_each_once(deployment, wire)
+        except (AssertionError, HistoryAwayError):
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.3)
+
+
 def test_sinks_bring_each_row_once_whatever_becomes_of_clickhouse_and_of_them(
     deployment: Deployment, wire: Wire, tmp_path: Path
 ) -> None:
@@ -126,13 +140,13 @@ def test_sinks_bring_each_row_once_whatever_becomes_of_clickhouse_and_of_them(
                     assert page(port, "/healthz")[0] == 200
                 wire.mend()
                 until(lambda: whole(ports) and whole(ports + 1))
-                assert assert_each_once(deployment, wire) > 50
+                assert await_each_once(deployment, wire) > 50
 
                 wire.faults.extend(["half", "half", "half", "half", "unanswered", "unanswered", "unanswered"])
                 world.run(START + 1.5 * HOUR)
                 until(lambda: not wire.faults)
                 until(lambda: whole(ports) and whole(ports + 1))
-                assert_each_once(deployment, wire)
+                await_each_once(deployment, wire)
 
                 wire.held.clear()  # inserted, and whoever did it dies before it hears of it
                 world.run(START + 2 * HOUR)
@@ -141,7 +155,7 @@ def test_sinks_bring_each_row_once_whatever_becomes_of_clickhouse_and_of_them(
                 killed.wait()
                 wire.held.set()
                 until(lambda: whole(ports + 1))
-                assert_each_once(deployment, wire)
+                await_each_once(deployment, wire)
 
             wire.kill_server()
             world.run(START + 2.5 * HOUR)
@@ -149,7 +163,7 @@ def test_sinks_bring_each_row_once_whatever_becomes_of_clickhouse_and_of_them(
                 until(lambda: page(ports + 1, "/readyz")[0] == 503)
                 wire.start_server()
                 until(lambda: whole(ports) and whole(ports + 1))
-            assert_each_once(deployment, wire)
+            await_each_once(deployment, wire)
     for path in said:
         events = [json.loads(line) for line in path.read_text().splitlines()]
         assert {event["processor"] for event in events} == {"sink"}
@@ -205,7 +219,7 @@ def test_a_processor_that_needs_history_waits_for_clickhouse_and_goes_on(deploym
     assert process.returncode == 0, said
     assert "Traceback" not in said
     assert re.search(
-        rf"warning: hours\.v1\.[01] waits: history at 127\.0\.0\.1:{wire.port}: {re.escape(AWAY)}", said
+        rf"warning: hours\.v1\.[01] waits: .*history at 127\.0\.0\.1:{wire.port}: {re.escape(AWAY)}", said
     ), said
     assert "starts again" not in said
 
@@ -226,6 +240,7 @@ def test_credentials_that_clickhouse_refuses_end_the_sink_with_one_line(
         asked.end_headers()
         asked.wfile.write(text)
 
+    deployment.apply()
     monkeypatch.setattr(wire, "_pass", refuse)
     wire.mend()
     done = subprocess.run(
