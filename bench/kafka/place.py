@@ -76,7 +76,7 @@ class Place:
         command = [sys.executable, "-m", module, *map(str, arguments)]
         return subprocess.Popen(command, env={**self.environment, **more}, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
-    def runner(self, name: str, run: int, slot: int, rows: int, patience_s: float = 5.0) -> "subprocess.Popen[str]":
+    def runner(self, name: str, run: int, slot: int, rows: int, patience_s: float = 30.0) -> "subprocess.Popen[str]":
         """A runner that ends when it has consumed so many rows, or when nothing has come for so long."""
         return self.child("bench.kafka.worker", name, run, slot, rows, patience_s)
 
