@@ -145,7 +145,7 @@ class KafkaLog:
         return slab
 
     def meanwhile(self, act: Callable[[], T]) -> T:
-        """Do what waits for the cluster, and consume the next inputs meanwhile: to take them in is half of a step's work."""
+        """Do what waits for the cluster, and consume the next inputs meanwhile: that is half of a step's work."""
         if self._bulk is None:
             return act()
         if self._aside is None:

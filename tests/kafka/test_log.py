@@ -8,6 +8,7 @@ import pytest
 
 from streams.errors import WiringError
 from streams.kafka import reading
+from streams.kafka.patience import ClusterRefusedError
 from streams.kafka.settings import KafkaSettings
 from tests.kafka.onlog import Make, drop, put
 
@@ -143,10 +144,13 @@ def test_reads_anywhere_back_and_forth_equal_what_was_written(
         stop = rng.choice([None, rng.randrange(ends[partition] + 1)])
         bound = ends[partition] if stop is None else stop
         due = [(o, v) for o, v in written[partition] if start <= o < bound]
+        if rng.random() < 0.3:  # as while a commit waits
+            log.meanwhile(lambda: time.sleep(0.005))
         slab = log.read("many", partition, start, stop=stop, limit=limit)
         assert list(zip(slab.offsets.tolist(), slab.values, strict=True)) == due[:limit], (partition, start, stop)
-        if len(due) > limit:
-            assert due[limit - 1][0] < slab.next_offset <= due[limit][0]
+        if len(due) >= limit:  # then it may end before or after a marker
+            last = due[limit][0] if len(due) > limit else max(bound, start)
+            assert due[limit - 1][0] < slab.next_offset <= last
         else:
             assert slab.next_offset == max(bound, start)
     for partition in range(8):  # and all, in steps
@@ -203,3 +207,30 @@ def test_topics_are_asked_for_by_name(make: Make, settings: KafkaSettings) -> No
         log.partitions("none")
     with pytest.raises(WiringError, match=r"a has 2 partitions, 3 are asked for"):
         log.create("a", 3)
+
+
+def test_inputs_are_taken_in_while_something_waits_for_the_cluster(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(make(), "a", *[b"%d" % number for number in range(5_000)])
+    log = make(inputs=["a"], prompt=False)
+    log.expect({("a", 0): 0})
+    bulk = log._bulk
+    assert bulk is not None
+
+    def until_taken() -> str:
+        end = time.monotonic() + 30
+        while bulk.reached(("a", 0)) < 5_000 and time.monotonic() < end:
+            time.sleep(0.005)
+        return "answered"
+
+    assert log.meanwhile(until_taken) == "answered"
+    assert bulk.reached(("a", 0)) >= 5_000
+    with pytest.raises(ZeroDivisionError):
+        log.meanwhile(lambda: 1 // 0)
+
+    def refuse(*_: object, **__: object) -> bool:
+        raise ClusterRefusedError("a[0] cannot be read")
+
+    monkeypatch.setattr(bulk, "_pull", refuse)
+    assert log.meanwhile(lambda: "a commit is not broken off") == "a commit is not broken off"
+    with pytest.raises(ClusterRefusedError, match="cannot be read"):
+        log.read("a", 0, 0)
