@@ -265,7 +265,7 @@ def main() -> None:
     parser.add_argument(
         "--backlog", type=int, default=4_000_000, help="readings of the backlog: 20000000 takes some minutes; 0: none"
     )
-    parser.add_argument("--homes", type=int, default=68, help="of the chain; the demo has 17")
+    parser.add_argument("--homes", type=int, default=17, help="of the chain; the demo has 17")
     parser.add_argument("--calls", type=int, default=36, help="activations of the chain, five minutes apart")
     parser.add_argument(
         "--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}"

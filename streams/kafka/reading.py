@@ -14,8 +14,7 @@ from streams.kafka.settings import KafkaSettings
 
 _HELD = 500_000  # records consumed and not yet read, over all partitions of a consumer
 _MANY = 400_000  # so many of other partitions that no more are pulled for one
-_PULL = 10_000
-_SIP = 2_000  # so long that a commit's answer does not wait for it
+_PULL = 2_000  # so few that they are still in the processor's cache when they are taken apart
 _SOON_S = 0.001
 
 
@@ -103,7 +102,7 @@ class Reader:
         if self._refused is not None or sum(held.count for held in self._held.values()) >= _MANY:
             return False
         try:
-            return self._pull(None, 0, most=_SIP)
+            return self._pull(None, 0)
         except ClusterRefusedError as error:
             self._refused = error
             return False
@@ -170,18 +169,18 @@ class Reader:
         (self._consumer.pause if paused else self._consumer.resume)([self._named(place)])
         held.paused = paused
 
-    def _pull(self, wanted: Place | None, wait: float, *, many: bool = False, most: int = _PULL) -> bool:
+    def _pull(self, wanted: Place | None, wait: float, *, many: bool = False) -> bool:
         """Take what the client has; whether that was anything, be it only a step over what is not to be read.
 
         It waits for the first message, or the whole time for ``many``.
         """
         first = self._consumer.poll(wait) if wait and not many else None
-        messages = self._consumer.consume(most, wait if many else 0)
+        messages = self._consumer.consume(_PULL, wait if many else 0)
         if first is not None:
             messages.insert(0, first)
         moved = bool(messages)
         since = self._empty
-        if len(messages) < most:
+        if len(messages) < _PULL:
             self._empty = monotonic()
         for place, run in self._by_place(messages):
             held = self._held.get(place)
