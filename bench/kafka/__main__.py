@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.kafka import chain, data, latency, peers, restore
-from bench.kafka.place import Place, answer, raw, sums
+from bench.kafka.place import Place, answer, pace, raw, sums
 from demo.scenario import LEAST_LEARNED, Plan
 from streams.errors import StreamsError
 from streams.kafka.local.cluster import LocalCluster
@@ -121,7 +121,7 @@ class Bench:
         told = answer(place.runner("intervals", run, 0, self.asked.readings))
         if told["consumed"] != self.asked.readings or place.ends(topic.name) == starts:
             raise RuntimeError(f"intervals consumed {told['consumed']:,} of {self.asked.readings:,} readings")
-        return float(self.asked.readings / (told["last"] - told["ready"]))
+        return pace(told)
 
     def latency(self) -> None:
         """One hop at several rates."""
@@ -270,17 +270,24 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}"
     )
-    parser.add_argument("--out", type=Path, help="bench/kafka.json; with --only out/bench-kafka.json")
+    parser.add_argument(
+        "--out", type=Path, help="bench/kafka.json; with --only out/bench-kafka.json, where the other parts stay"
+    )
     asked = parser.parse_args()
     root = Path(__file__).parents[2]
     out = asked.out or root / ("bench/kafka.json" if asked.only == PARTS else "out/bench-kafka.json")
     out.parent.mkdir(parents=True, exist_ok=True)
+    kept = json.loads(out.read_text()) if out.exists() and asked.only != PARTS else {}
+    measured = kept.get("measured", {})
     with LocalCluster.temporary() as cluster:
         bench = Bench(asked, cluster)
         for name in PARTS:
             if name in asked.only:
                 getattr(bench, name.replace("-", "_"))()
                 figures = bench.written()
+                measured |= {name: figures["on"]["at"]}
+                figures = kept | {key: found for key, found in figures.items() if found is not None}
+                figures["measured"] = measured
                 out.write_text(json.dumps(figures, indent=1) + "\n")
     bench.table(figures)
     bench.console.print(f"wrote {out.relative_to(root) if out.is_relative_to(root) else out}")

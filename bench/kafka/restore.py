@@ -6,7 +6,7 @@ import polars as pl
 
 from bench.kafka import data
 from bench.kafka.job import QuarterSummed
-from bench.kafka.place import Place, answer, same
+from bench.kafka.place import Place, answer, pace, same
 from topics import ReadingTaken
 
 _PART = 100_000
@@ -56,5 +56,5 @@ def backlog(place: Place, readings: int) -> dict[str, Any]:
     return {
         "readings": readings,
         "peak_mb": told["peak_mb"],
-        "per_s": readings / (told["last"] - told["ready"]),
+        "per_s": pace(told),
     }

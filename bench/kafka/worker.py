@@ -32,7 +32,7 @@ class Watch(threading.Thread):
         self._runner, self._rows, self._patience_s = runner, rows, patience_s
         self.born = time.time()
         self.ready = self.first = self.last = 0.0
-        self.consumed = 0
+        self.consumed = self.first_rows = 0
         self._seen: dict[int, Task] = {}  # those that have gone to another runner count too
         self.cpu_before = 0.0
 
@@ -48,7 +48,8 @@ class Watch(threading.Thread):
             consumed = sum(task.consumed for task in self._seen.values())
             if consumed > self.consumed:
                 self.consumed, self.last = consumed, now
-                self.first = self.first or now
+                if not self.first:
+                    self.first, self.first_rows = now, consumed
             whole = len(tasks) == self._runner.settings.kafka.partitions.site
             idle = max(self.last, self.ready)
             if (
@@ -106,6 +107,7 @@ def main() -> None:
         "born": watch.born,
         "ready": watch.ready,
         "first": watch.first,
+        "first_rows": watch.first_rows,
         "last": watch.last,
         "consumed": watch.consumed,
         "commits": len(seconds),
