@@ -99,7 +99,7 @@ class Reader:
 
         What is refused is told by the next `read`: whoever calls this is in the middle of something else.
         """
-        if self._refused is not None or sum(held.count for held in self._held.values()) >= _MANY:
+        if self._refused is not None or self._count() >= _MANY:
             return False
         try:
             return self._pull(None, 0)
@@ -149,8 +149,8 @@ class Reader:
     def _cap(self) -> int:
         return max(_HELD // max(len(self._held), 1), 1_000)
 
-    def _full(self) -> bool:
-        return sum(held.count for held in self._held.values()) > _HELD
+    def _count(self) -> int:
+        return sum(held.count for held in self._held.values())
 
     def _crowded(self, place: Place) -> bool:
         """Whether so much is held of others, that are read too, that they should be read before more is pulled.
@@ -189,7 +189,7 @@ class Reader:
             if not held.count:
                 held.since = since
             held.add(run, self._origin)
-            if place != wanted and held.count > self._cap() and not held.paused and self._full():
+            if place != wanted and held.count > self._cap() and not held.paused and self._count() > _HELD:
                 self._pause(place, held, paused=True)
         if wanted is not None and not moved:
             held = self._held[wanted]

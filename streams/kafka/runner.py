@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streams.audit import commits
@@ -327,14 +326,10 @@ class Runner:
     def history(self) -> "History":
         """The history, opened when it is first asked for."""
         if self._history is None:
-            from streams.history import History, Sink  # noqa: PLC0415 -- only where it is asked for
+            from streams.history import Sink  # noqa: PLC0415 -- only where it is asked for
 
-            held, contracts = self.settings.clickhouse, self.topology.contracts
-            if held.interface == "chdb":
-                assert held.path is not None
-                self._history = History.embedded(Path(held.path) / f"{self.spec.name}.{self.slot}", contracts)
-            else:
-                self._history = History.server(contracts, database=held.database, **held.client())
+            part = f"{self.spec.name}.{self.slot}"
+            self._history = self.settings.clickhouse.open(self.topology.contracts, part)
             # A log of its own: what is read again for the history is not what the tasks read.
             self._past = self._past or KafkaLog(self.settings.kafka, check=self._check)
             self._past_codec = self._past_codec or Codec(self._registry_of_past())

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,6 +17,10 @@ from pydantic_settings import SettingsError as SourceError
 
 from streams.contracts.topic import Lane
 from streams.errors import StreamsError
+
+if TYPE_CHECKING:
+    from streams.contracts import Contracts
+    from streams.history import History
 
 ENV_PREFIX = "FLEXLOG_"
 DELIMITER = "__"
@@ -257,6 +261,22 @@ class ClickHouseSettings(_Section):
             "password": self.password.get_secret_value(),
             "secure": secure,
         }
+
+    def open(self, contracts: "Contracts", part: str = "") -> "History":
+        """The history, opened.
+
+        Args:
+            contracts: the topics there are.
+            part: a folder of its own within ``path``, for an engine in this process.
+
+        Raises:
+            HistoryError: it cannot be opened; `HistoryAwayError` where it can be later.
+        """
+        from streams.history import History  # noqa: PLC0415 -- heavy
+
+        if self.path is not None:
+            return History.embedded(self.path / part, contracts)
+        return History.server(contracts, database=self.database, **self.client())
 
 
 class Settings(BaseSettings):

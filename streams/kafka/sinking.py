@@ -4,7 +4,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streams.contracts import Contracts, Topic
@@ -141,15 +140,10 @@ class SinkWorker:
         self._over.wait(_AGAIN_S)
 
     def _open(self, log: KafkaLog, codec: Codec) -> "tuple[History, Sink]":
-        from streams.history import History, Sink  # noqa: PLC0415 -- heavy
+        from streams.history import Sink  # noqa: PLC0415 -- heavy
 
         if self._history is None or self._sink is None:
-            held = self.settings.clickhouse
-            if held.interface == "chdb":
-                assert held.path is not None
-                self._history = History.embedded(Path(held.path), self.contracts)
-            else:
-                self._history = History.server(self.contracts, database=held.database, **held.client())
+            self._history = self.settings.clickhouse.open(self.contracts)
             self._sink = Sink(log, self._history, codec)
             if self._away_since is not None:
                 _log.info("ClickHouse is back after %.0f s", time.monotonic() - self._away_since)

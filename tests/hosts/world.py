@@ -4,7 +4,7 @@ Run as a program it lets a host go on in a folder until it is killed.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -39,15 +39,19 @@ class Seen(Session):
     sums: list[int] = Field(default_factory=list)
 
 
-def measure(talk: Any) -> Iterator[Emit[Any]]:
-    """A reading of each site every five minutes."""
-    beat = talk.session
-    rows = [
-        {"site_id": site, "counter_id": site, "read_at": talk.now, "energy_wh": (beat.count * 7 + number) % 50}
-        for number, site in enumerate(SITES)
-    ]
-    beat.next_at, beat.count = talk.now + timedelta(minutes=5), beat.count + 1
-    yield Emit(CounterRead, [CounterRead.from_dict(row) for row in rows])
+def meters(sites: Sequence[str]) -> Any:
+    """An edge with a reading of each site every five minutes."""
+
+    def measure(talk: Any) -> Iterator[Emit[Any]]:
+        beat = talk.session
+        rows = [
+            {"site_id": site, "counter_id": site, "read_at": talk.now, "energy_wh": (beat.count * 7 + number) % 50}
+            for number, site in enumerate(sites)
+        ]
+        beat.next_at, beat.count = talk.now + timedelta(minutes=5), beat.count + 1
+        yield Emit(CounterRead, [CounterRead.from_dict(row) for row in rows])
+
+    return Edge(name="meters", version=1, session=Beat, writes=Records((CounterRead,)), keys=("all",), on_wake=measure)
 
 
 def tick(talk: Any) -> Iterator[Emit[Any]]:
@@ -66,9 +70,7 @@ def answer(talk: Any, event: Any) -> Iterator[Emit[Any]]:
         yield Emit(FactorSet, [FactorSet.from_dict(factor)])
 
 
-METERS: Any = Edge(
-    name="meters", version=1, session=Beat, writes=Records((CounterRead,)), keys=("all",), on_wake=measure
-)
+METERS = meters(SITES)
 TICKER: Any = Edge(name="clock", version=1, session=Beat, writes=Records((Ticked,)), keys=("clock",), on_wake=tick)
 ANSWERER: Any = Edge(
     name="answerer",
